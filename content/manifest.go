@@ -1,0 +1,95 @@
+package content
+
+import (
+	"errors"
+	"io/fs"
+	"time"
+)
+
+// Sizes of blocks and chunks. They are part of the format: a change changes
+// every content id (content/chunker has the test vectors that hold them).
+const (
+	MinBlock    = 16 << 10
+	TargetBlock = 64 << 10
+	MaxBlock    = 256 << 10
+
+	MinBlocks = 4  // a chunk has at least so many blocks, the last of a content excepted
+	MaxBlocks = 64 // and at most so many: which of them are wanted fits a uint64
+	MaxChunk  = MaxBlocks * MaxBlock
+)
+
+// Limits of a manifest. They bound what a publisher can make a node hold.
+const (
+	MaxNode     = 1 << 20  // bytes of a root, a segment or a block list
+	MaxManifest = 64 << 20 // bytes of a root and all its segments
+	MaxFiles    = 1 << 20  // files and folders of a content
+	MaxSize     = 1 << 46  // bytes of a content: 64 TiB
+)
+
+// A Block is a piece of content of 16 to 256 KiB (the last of a file may be
+// smaller): the unit of hashing, verifying and difference.
+type Block struct {
+	Hash Hash
+	Size uint32 // bytes, never 0
+}
+
+// A Chunk is a run of 4 to 64 blocks, about 1 MiB: the unit of announcing,
+// scheduling and carrying. Hash is that of the encoded list of its blocks.
+type Chunk struct {
+	Hash Hash
+	Size uint32 // bytes: the sum of its blocks
+}
+
+// A File is a regular file or a folder of a content.
+type File struct {
+	// Path is relative, with forward slashes; CheckPath holds its grammar. The
+	// folder that a tree was published from is ".", and comes first.
+	Path string
+	Size int64 // bytes; 0 for a folder
+	// Mode has the permission bits and, for a folder, fs.ModeDir. Nothing else.
+	Mode    fs.FileMode
+	ModTime time.Time // UTC, to the nanosecond
+}
+
+// An Origin is an HTTP source of one of the files.
+type Origin struct {
+	URL  string
+	File int // index in Manifest.Files
+}
+
+// A Manifest lists what a content is made of. The content's bytes are those of
+// its files in order, one behind the other; a block never spans two files, a
+// chunk may.
+//
+// A content is either one file (len(Files) == 1 and it is a regular file) or a
+// tree (Files[0] is the folder ".", and every folder stands before what is in
+// it).
+type Manifest struct {
+	Type    string            // content type: app, os-image, update, media, config, ...
+	Labels  map[string]string // set by the publisher, for operators to filter by
+	Files   []File
+	Chunks  []Chunk
+	Origins []Origin
+}
+
+// Single reports whether the content is one file rather than a tree.
+func (m *Manifest) Single() bool { return len(m.Files) == 1 && !m.Files[0].Mode.IsDir() }
+
+// Size returns the bytes of all files.
+func (m *Manifest) Size() int64 {
+	var n int64
+	for _, f := range m.Files {
+		n += f.Size
+	}
+	return n
+}
+
+// Errors that callers branch on.
+var (
+	ErrNotFound = errors.New("not found")                     // nobody asked has it
+	ErrCorrupt  = errors.New("bytes do not match their hash") // whoever gave them is to blame
+	ErrFormat   = errors.New("not in the format")             // a manifest, list or release that breaks a rule
+	ErrPath     = errors.New("path not allowed")              // a name that CheckPath refuses
+	ErrNoSpace  = errors.New("no space")                      // disk or quota
+	ErrChanged  = errors.New("changed while it was read")     // a file under publication
+)
