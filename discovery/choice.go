@@ -65,3 +65,9 @@ func (r Reason) String() string {
 
 // MarshalText implements encoding.TextMarshaler.
 func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// A Choice is a candidate with why it stands where it stands in a ranking.
+type Choice struct {
+	Candidate
+	Reason Reason
+}
