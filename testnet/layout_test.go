@@ -1,0 +1,121 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// The tree is the first page of documentation, and arrows point one way. These
+// tables hold it to that. Change them on purpose, in the commit that needs it.
+
+const (
+	roots   = "bandwidth content discovery "
+	workers = "content/chunker content/store discovery/dht discovery/mdns discovery/rank " +
+		"node/api node/exchange node/flow node/trust "
+)
+
+var tree = layout{
+	module: "github.com/p2pnode/p2pnode",
+
+	// What may lie at the top. Dot-folders and what git ignores are free.
+	top: "LICENSE README.md bandwidth cmd content discovery go.mod go.sum node testnet",
+
+	// What each package may import of ours. Roots hold words; workers know
+	// words and no other worker; only node, cmd and testnet name workers; nothing
+	// that ships knows testnet.
+	imports: map[string]string{
+		"bandwidth": "",
+		"content":   "",
+		"discovery": "bandwidth content",
+
+		"content/chunker":         "content",
+		"content/store":           roots,
+		"content/store/storetest": roots,
+		"discovery/dht":           roots,
+		"discovery/mdns":          roots,
+		"discovery/rank":          roots,
+		"node/api":                roots,
+		"node/exchange":           roots,
+		"node/flow":               roots,
+		"node/trust":              roots,
+
+		"node":        roots + workers,
+		"cmd/p2pnode": roots + workers + "node",
+
+		"testnet":          "testnet/scenario",
+		"testnet/bench":    roots + workers + "node testnet/scenario",
+		"testnet/scenario": roots + workers + "node",
+	},
+
+	// What tests may import beside that.
+	inTests: map[string]string{
+		"content/store": "content/store/storetest",
+	},
+
+	// Deciders take what is known plus the time and return what to do. They
+	// replay from a text file because nothing else reaches them.
+	pure: "content/chunker discovery/rank",
+
+	// Bytes from a peer, a disk, an origin or a console arrive here: each of
+	// these has a fuzz target (G45).
+	foreign: map[string]string{
+		"content":       "manifests, block lists and releases from peers",
+		"content/store": "journals and names from a disk that crashed",
+		"node/api":      "requests from anyone in the node's group",
+		"node/exchange": "frames from peers",
+		"node/trust":    "tokens, credentials, envelopes, revocation lists",
+	},
+
+	// These import a decoder and yet read no foreign bytes.
+	own: map[string]string{
+		"cmd/p2pnode":      "answers of its own node, over a socket that only its group can serve",
+		"testnet":          "output of the go command and of docker",
+		"testnet/bench":    "output of processes it started",
+		"testnet/scenario": "output of processes it started",
+	},
+
+	// A test may be skipped for these reasons only. CI has root and Docker, so
+	// there "needs ..." is a failure: see tally.go.
+	skips: []string{"needs root", "needs docker", "not on windows", "only on linux", "short mode"},
+
+	// A file past this many lines usually hides a second thing. The exceptions
+	// say why theirs does not.
+	lines: 600,
+	long:  map[string]string{},
+}
+
+func TestLayout(t *testing.T) {
+	for _, problem := range tree.check("..") {
+		t.Error(problem)
+	}
+}
+
+// The checker is held to a tree that breaks every rule once: what it prints of
+// it stands in want.txt.
+func TestLayoutSeesWhatIsWrong(t *testing.T) {
+	bad := layout{
+		module:  "example.org/bad",
+		top:     "go.mod words work node testnet",
+		imports: map[string]string{"words": "", "work/a": "words", "work/b": "words", "node": "words work/a work/b", "gone": ""},
+		inTests: map[string]string{"work/b": "testnet"},
+		pure:    "work/a",
+		foreign: map[string]string{"words": "frames"},
+		own:     map[string]string{},
+		skips:   []string{"needs root"},
+		lines:   30,
+		long:    map[string]string{"node/gone.go": "was long once"},
+	}
+	dir := filepath.Join("testdata", "layout")
+	want, err := os.ReadFile(filepath.Join(dir, "want.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got string
+	for _, problem := range bad.check(filepath.Join(dir, "tree")) {
+		got += problem + "\n"
+	}
+	if got != string(want) {
+		t.Errorf("problems found:\n%s\nwant:\n%s", got, want)
+	}
+}

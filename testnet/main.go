@@ -1,0 +1,4 @@
+// Testnet runs an enterprise on one machine.
+package main
+
+func main() {}

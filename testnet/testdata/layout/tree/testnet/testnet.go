@@ -1,0 +1,2 @@
+// Package testnet is in no table.
+package testnet

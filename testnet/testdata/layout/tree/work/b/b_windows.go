@@ -1,0 +1,5 @@
+//go:build windows && never
+
+package b
+
+import _ "example.org/bad/testnet"
