@@ -1,0 +1,21 @@
+// Package dht tells the other nodes of the enterprise what is held here, and
+// asks them who holds something, through a Kademlia DHT of the enterprise's own.
+//
+// Announce writes keys to a keystore on disk and returns. From there kad-dht's
+// sweeping provider groups them by region of the keyspace, finds the servers of
+// a region once, and sends each of them one record per key; it does so again
+// every two hours, until Withdraw. Servers forget a record after three and a
+// half hours, which bridges one missed round. There is no message that takes a
+// record back: one that nobody renews runs out.
+//
+// Find walks towards the servers nearest to a key and yields whoever they name.
+// What it yields is a hint: a record is neither signed nor checked, and its
+// addresses may be old.
+//
+// Servers answer and store records, clients only ask and announce. With no
+// server in reach nothing is lost: keys are kept, and told as soon as one is.
+//
+// Left to others: who may speak to us at all (node/trust, below every
+// connection), whether a holder really has what was asked (node/exchange), and
+// which of them to ask (discovery/rank).
+package dht
