@@ -43,7 +43,7 @@ var tree = layout{
 		"node":        roots + workers,
 		"cmd/p2pnode": roots + workers + "node",
 
-		"testnet":          "testnet/scenario",
+		"testnet":          "node/api testnet/scenario",
 		"testnet/bench":    roots + workers + "node testnet/scenario",
 		"testnet/scenario": roots + workers + "node",
 	},
