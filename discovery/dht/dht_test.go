@@ -26,6 +26,8 @@ import (
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
+		// goleveldb ends this one a second after Close.
+		goleak.IgnoreTopFunction("github.com/syndtr/goleveldb/leveldb.(*DB).mpoolDrain"),
 		// goleveldb forgets this one when it fails to open a database.
 		goleak.IgnoreTopFunction("github.com/syndtr/goleveldb/leveldb/util.(*BufferPool).drain"),
 	)
@@ -297,9 +299,15 @@ func TestOneServerAloneAnswersItsClients(t *testing.T) {
 
 func TestRefreshTurnsToTheBootstrapPeers(t *testing.T) {
 	server := newMember(t, Config{Server: true})
-	var known []peer.AddrInfo
-	client := newMember(t, Config{Bootstrap: func() []peer.AddrInfo { return known }})
-	known = []peer.AddrInfo{server.info()}
+	var known atomic.Pointer[peer.AddrInfo] // none at first
+	client := newMember(t, Config{Bootstrap: func() []peer.AddrInfo {
+		if ai := known.Load(); ai != nil {
+			return []peer.AddrInfo{*ai}
+		}
+		return nil
+	}})
+	info := server.info()
+	known.Store(&info)
 	_ = client.Refresh(t.Context()) // fails while the table is empty; the dial counts
 	if c := client.host.Network().Connectedness(server.host.ID()); c != network.Connected {
 		t.Fatalf("the bootstrap peer is %v", c)
