@@ -24,6 +24,12 @@ const (
 	MaxManifest = 64 << 20 // bytes of a root and all its segments
 	MaxFiles    = 1 << 20  // files and folders of a content
 	MaxSize     = 1 << 46  // bytes of a content: 64 TiB
+	MaxType     = 32       // bytes of a content type
+	MaxLabels   = 64       // labels of a content
+	MaxLabel    = 64       // bytes of a label's key
+	MaxValue    = 256      // bytes of a label's value
+	MaxOrigins  = 64       // HTTP sources of a content
+	MaxURL      = 2048     // bytes of the address of one
 )
 
 // A Block is a piece of content of 16 to 256 KiB (the last of a file may be
@@ -48,13 +54,13 @@ type File struct {
 	Size int64 // bytes; 0 for a folder
 	// Mode has the permission bits and, for a folder, fs.ModeDir. Nothing else.
 	Mode    fs.FileMode
-	ModTime time.Time // UTC, to the nanosecond
+	ModTime time.Time // UTC, to the nanosecond; from 1678 to 2262
 }
 
 // An Origin is an HTTP source of one of the files.
 type Origin struct {
-	URL  string
-	File int // index in Manifest.Files
+	URL  string // http or https, without user, password or fragment
+	File int    // index in Manifest.Files
 }
 
 // A Manifest lists what a content is made of. The content's bytes are those of
@@ -62,11 +68,16 @@ type Origin struct {
 // chunk may.
 //
 // A content is either one file (len(Files) == 1 and it is a regular file) or a
-// tree (Files[0] is the folder ".", and every folder stands before what is in
-// it).
+// tree (Files[0] is the folder "."). A tree lists every folder before what is in
+// it, and what is in a folder by the bytes of its name, so that one tree has one
+// manifest: ".", "a", "a/b", "a.txt".
 type Manifest struct {
-	Type    string            // content type: app, os-image, update, media, config, ...
-	Labels  map[string]string // set by the publisher, for operators to filter by
+	// Type is the content type: app, os-image, update, media, config, ... of
+	// a-z 0-9 and "-"; or empty.
+	Type string
+	// Labels are set by the publisher, for operators to filter by. A key is of
+	// a-z A-Z 0-9 . _ / - , a value of graphic characters.
+	Labels  map[string]string
 	Files   []File
 	Chunks  []Chunk
 	Origins []Origin
