@@ -1,0 +1,107 @@
+package api_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/p2pnode/p2pnode/bandwidth"
+	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/node/api"
+)
+
+// fakeNode answers every method with something to tell it by. What is asked for
+// by the name "missing" isn't found.
+type fakeNode struct {
+	ready atomic.Bool
+	// get, if set, is Get.
+	get func(context.Context, api.GetRequest, func(api.FlowStatus)) (api.GetResult, error)
+	// added is the last request of Add.
+	added atomic.Pointer[api.AddRequest]
+}
+
+var moment = time.Date(2026, 11, 22, 10, 30, 0, 0, time.UTC)
+
+func missing(ref string) error {
+	if ref != "missing" {
+		return nil
+	}
+	return &api.Error{
+		Code:    api.NotFound,
+		Message: fmt.Sprintf("get %s: %v", ref, content.ErrNotFound),
+		Next:    "Look for other nodes: p2pnode peer ls",
+		Tried:   []string{"3 peers asked", "DHT: 0 holders"},
+	}
+}
+
+func (f *fakeNode) Status(context.Context) (api.Status, error) {
+	return api.Status{Version: "1.2.3", Peer: "12D3KooWfake", Site: "hq", Started: moment, Ready: f.ready.Load(), Peers: api.ByLink{LAN: 2, WAN: 1}}, nil
+}
+
+func (f *fakeNode) Ready(context.Context) (api.Readiness, error) {
+	ok := f.ready.Load()
+	return api.Readiness{Ready: ok, Parts: []api.Part{{Name: "store", Ready: true, Message: "ok"}, {Name: "dht", Ready: ok, Message: "2 peers"}}}, nil
+}
+
+func (f *fakeNode) Doctor(context.Context) ([]api.Check, error) {
+	return []api.Check{{Name: "clock", State: api.Warn, Message: "3 s behind", Next: "Set it"}}, nil
+}
+
+func (f *fakeNode) Add(_ context.Context, r api.AddRequest, report func(api.Progress)) (api.AddResult, error) {
+	f.added.Store(&r)
+	report(api.Progress{Phase: "read", Done: 1, Total: 2})
+	return api.AddResult{Content: "bafyadd", Name: r.Name, Size: 2, Rate: 8 * bandwidth.MbitPerSecond, Elapsed: api.Seconds(1500 * time.Millisecond)}, nil
+}
+
+func (f *fakeNode) Get(ctx context.Context, r api.GetRequest, report func(api.FlowStatus)) (api.GetResult, error) {
+	if f.get != nil {
+		return f.get(ctx, r, report)
+	}
+	if err := missing(r.Ref); err != nil {
+		return api.GetResult{}, err
+	}
+	return api.GetResult{Content: "bafyget", Output: r.Output, From: api.ByLink{LAN: 5, WAN: 6}, Verified: true}, nil
+}
+
+func (f *fakeNode) Contents(context.Context) ([]api.Content, error) { return nil, nil }
+
+func (f *fakeNode) Content(_ context.Context, ref string) (api.ContentDetail, error) {
+	return api.ContentDetail{Content: api.Content{ID: "bafyshow", Name: ref}}, missing(ref)
+}
+
+func (f *fakeNode) Remove(_ context.Context, ref string) (api.Removed, error) {
+	return api.Removed{Content: "bafyrm", Name: ref, Freed: 7}, missing(ref)
+}
+
+func (f *fakeNode) Verify(_ context.Context, ref string, report func(api.Progress)) (api.VerifyResult, error) {
+	return api.VerifyResult{Content: "bafyverify", Name: ref, Checked: 9, Bad: 1}, missing(ref)
+}
+
+func (f *fakeNode) Peers(context.Context) ([]api.Peer, error) {
+	return []api.Peer{{Peer: "12D3KooWother", Link: "lan", RTT: api.Seconds(time.Millisecond)}}, nil
+}
+
+func (f *fakeNode) Refusals(context.Context) ([]api.Refusal, error) {
+	return []api.Refusal{{Time: moment, Reason: "expired"}}, nil
+}
+
+func (f *fakeNode) Ping(_ context.Context, who string) (api.Pong, error) {
+	return api.Pong{Peer: who, RTT: api.Seconds(2 * time.Millisecond)}, missing(who)
+}
+
+func (f *fakeNode) Decisions(_ context.Context, limit int) ([]api.Decision, error) {
+	return []api.Decision{{Time: moment, Chunk: limit, Verb: "ask", Reason: "same-site"}}, nil
+}
+
+func (f *fakeNode) Invite(_ context.Context, r api.InviteRequest) (api.Invitation, error) {
+	return api.Invitation{Token: "p2p1.x", Site: r.Site, Uses: r.Uses, Expires: moment.Add(time.Duration(r.Expires))}, nil
+}
+
+func (f *fakeNode) Members(context.Context) ([]api.Member, error) {
+	return []api.Member{{Peer: "12D3KooWfake", Site: "hq"}}, nil
+}
+
+func (f *fakeNode) Revoke(_ context.Context, who string, r api.RevokeRequest) (api.Member, error) {
+	return api.Member{Peer: who, Revoked: true, Reason: r.Reason}, missing(who)
+}

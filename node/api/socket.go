@@ -1,0 +1,53 @@
+package api
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"time"
+)
+
+const (
+	// dialTimeout bounds a connection attempt: the other end is this machine.
+	dialTimeout = 2 * time.Second
+	// hashChars of a data folder's hash tell it from the user's others.
+	hashChars = 16
+)
+
+// errNobody says that no process listens where a node would.
+var errNobody = errors.New("nobody listens")
+
+// clean returns dataDir as server and client both name it, whatever the folder
+// they were started in and the links that lead there.
+func clean(dataDir string) (string, error) {
+	dir, err := filepath.Abs(dataDir)
+	if err != nil {
+		return "", fmt.Errorf("data folder %s: %w", dataDir, err)
+	}
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real
+	}
+	return dir, nil
+}
+
+func shortHash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])[:hashChars]
+}
+
+// Listen opens the socket of the node that runs on dataDir. It fails if another
+// node answers there; what a killed one left behind is cleared away.
+func Listen(dataDir string) (net.Listener, error) {
+	path, err := SocketPath(dataDir)
+	if err != nil {
+		return nil, err
+	}
+	ln, err := listen(path)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", URL(path), err)
+	}
+	return ln, nil
+}

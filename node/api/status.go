@@ -1,0 +1,107 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"time"
+)
+
+// Seconds is a duration that stands on the wire as a decimal fraction of
+// seconds.
+type Seconds time.Duration
+
+// maxSeconds is the longest time a time.Duration can hold, 292 years.
+const maxSeconds = float64(math.MaxInt64) / float64(time.Second)
+
+// MarshalJSON implements json.Marshaler; it keeps microseconds.
+func (s Seconds) MarshalJSON() ([]byte, error) {
+	return json.Marshal(math.Round(time.Duration(s).Seconds()*1e6) / 1e6)
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *Seconds) UnmarshalJSON(b []byte) error {
+	var f float64
+	if err := json.Unmarshal(b, &f); err != nil {
+		return err
+	}
+	if math.Abs(f) >= maxSeconds {
+		return fmt.Errorf("%g seconds are more than a duration can hold", f)
+	}
+	*s = Seconds(math.Round(f * float64(time.Second)))
+	return nil
+}
+
+// A Status tells how a node stands.
+type Status struct {
+	Version    string       `json:"version"`
+	Peer       string       `json:"peer"` // this node's peer id
+	Name       string       `json:"name,omitempty"`
+	Site       string       `json:"site"`
+	Enterprise string       `json:"enterprise"` // hash of the trust root, shortened
+	Roles      Many[string] `json:"roles"`
+	Data       string       `json:"data"`   // the data folder
+	Listen     Many[string] `json:"listen"` // multiaddrs
+	Ready      bool         `json:"ready"`
+	Started    time.Time    `json:"started"`
+	Store      Store        `json:"store"`
+	Peers      ByLink       `json:"peers"` // connected now, by link class
+	// Looking says how peers are looked for: mdns, dht, bootstrap.
+	Looking  Many[string]  `json:"looking"`
+	Warnings Many[Warning] `json:"warnings"`
+}
+
+// A Store tells what a node holds on disk.
+type Store struct {
+	Contents int   `json:"contents"`
+	Used     int64 `json:"used_bytes"`
+	Free     int64 `json:"free_bytes"` // of the file system, for this user
+}
+
+// ByLink is a number for each link class.
+type ByLink struct {
+	LAN    int64 `json:"lan"`
+	WAN    int64 `json:"wan"`
+	Origin int64 `json:"origin"`
+}
+
+// Total returns the sum over all links.
+func (b ByLink) Total() int64 { return b.LAN + b.WAN + b.Origin }
+
+// A Warning is something an operator should know, with what to do about it.
+type Warning struct {
+	Code    string `json:"code"` // no-peers, clock-suspect, low-space, ...
+	Message string `json:"message"`
+	Next    string `json:"next,omitempty"`
+}
+
+// Readiness tells which parts of a node can do their work.
+type Readiness struct {
+	Ready bool       `json:"ready"`
+	Parts Many[Part] `json:"parts"`
+}
+
+// A Part of a node: store, dht, mdns, exchange, ...
+type Part struct {
+	Name    string `json:"name"`
+	Ready   bool   `json:"ready"`
+	Message string `json:"message,omitempty"`
+}
+
+// A State is the outcome of a check.
+type State string
+
+// The outcomes of a check.
+const (
+	OK   State = "ok"
+	Warn State = "warn" // works, but not as well as it could
+	Fail State = "fail" // something can't work until it is mended
+)
+
+// A Check is one thing that doctor looked at.
+type Check struct {
+	Name    string `json:"name"`
+	State   State  `json:"state"`
+	Message string `json:"message"`
+	Next    string `json:"next,omitempty"` // how to mend it
+}
