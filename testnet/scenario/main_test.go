@@ -3,9 +3,11 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -40,10 +42,27 @@ var built struct {
 	err  error
 }
 
+// touch looks at every source file, so that the go command notes that these tests
+// depend on them and doesn't answer from its cache after a change.
+func touch(top string) error {
+	return filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && path != top && strings.HasPrefix(d.Name(), ".") {
+			return filepath.SkipDir
+		}
+		if err == nil && (strings.HasSuffix(path, ".go") || d.Name() == "go.mod") {
+			_, err = os.Stat(path)
+		}
+		return err
+	})
+}
+
 // lab returns a Lab that ends with the test.
 func lab(t *testing.T) *Lab {
 	t.Helper()
 	built.once.Do(func() {
+		if built.err = touch("../.."); built.err != nil {
+			return
+		}
 		if built.dir, built.err = os.MkdirTemp("", "p2pnode-scenario-"); built.err == nil {
 			built.path, built.err = Build(t.Context(), built.dir)
 		}
@@ -78,13 +97,6 @@ func must(t *testing.T, errs ...error) {
 			t.Fatal(err)
 		}
 	}
-}
-
-// told returns what f returned, and ends the test on an error.
-func told[T any](t *testing.T, v T, err error) T {
-	t.Helper()
-	must(t, err)
-	return v
 }
 
 // loopback returns the flags of a node that nobody outside of the test meets:

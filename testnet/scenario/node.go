@@ -122,11 +122,16 @@ func (n *Node) tail() string {
 
 // command returns a command of the binary in the node's network.
 func (n *Node) command(args ...string) *exec.Cmd {
-	argv := append([]string{n.lab.Binary}, args...)
-	if n.space != nil {
-		argv = n.space.argv(argv)
+	return Command(context.Background(), n.space, append([]string{n.lab.Binary}, args...)...)
+}
+
+// Command returns a command that runs in space, or here if that is nil, and is
+// killed when ctx or this process ends.
+func Command(ctx context.Context, space *Space, argv ...string) *exec.Cmd {
+	if space != nil {
+		argv = space.argv(argv)
 	}
-	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	orphan(cmd)
 	return cmd
 }
@@ -152,16 +157,14 @@ func (a Answer) Err(code int) error {
 // which comes at the latest when ctx does.
 func (n *Node) Ask(ctx context.Context, verb ...string) (Answer, error) {
 	var stdout, stderr bytes.Buffer
-	cmd := n.command(append([]string{"--data", n.Data}, verb...)...)
+	cmd := Command(ctx, n.space, append([]string{n.lab.Binary, "--data", n.Data}, verb...)...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	a := Answer{Verb: n.Name + ": p2pnode " + strings.Join(verb, " ")}
 	start := time.Now()
-	if err := cmd.Start(); err != nil {
+	err := cmd.Run()
+	if cmd.ProcessState == nil {
 		return a, fmt.Errorf("%s: %w", a.Verb, err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
-	err := cmd.Wait()
-	stop()
 	a.Stdout, a.Stderr, a.Code, a.Took = stdout.String(), stderr.String(), cmd.ProcessState.ExitCode(), time.Since(start)
 	if ctx.Err() != nil {
 		return a, fmt.Errorf("%s: %w\n%s%s", a.Verb, context.Cause(ctx), a.Stdout, a.Stderr)

@@ -1,0 +1,112 @@
+//go:build linux
+
+// Bench measures how fast real nodes move real bytes on this machine, what CPU
+// and memory that takes, and what the parts of it would take alone.
+//
+//	go run ./testnet/bench speed [-size MIB] [-runs N] [-dir DIR] [-veth]
+//	go run ./testnet/bench add   [-size MIB] [-runs N] [-dir DIR]
+//	go run ./testnet/bench idle  [-for D] [-runs N] [-dir DIR]
+//
+// Every figure stands beside a baseline of the same run, because machines
+// differ and are busy. README.md keeps the figures that were found.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/p2pnode/p2pnode/testnet/scenario"
+)
+
+const usage = "usage: go run ./testnet/bench speed|add|idle [flags]"
+
+// options are the flags of all commands.
+type options struct {
+	size int64 // bytes of the sample
+	runs int
+	dir  string
+	veth bool
+	idle time.Duration
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return errors.New(usage)
+	}
+	switch args[0] {
+	case rawServe, rawFetch: // this program as its own child
+		return raw(ctx, args)
+	}
+	var o options
+	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
+	mib := flags.Int64("size", 1024, "MiB of the sample")
+	flags.IntVar(&o.runs, "runs", 3, "how often to measure; medians are printed")
+	flags.StringVar(&o.dir, "dir", "", "where samples and data folders go; /dev/shm leaves the disk out of it")
+	flags.BoolVar(&o.veth, "veth", false, "through a pair of network namespaces (root) instead of loopback")
+	flags.DurationVar(&o.idle, "for", time.Minute, "how long an idle node is watched")
+	if err := flags.Parse(args[1:]); err != nil {
+		return err
+	}
+	o.size = *mib << 20
+	measure := map[string]func(context.Context, *bench) error{"speed": speed, "add": add, "idle": idle}[args[0]]
+	if measure == nil {
+		return fmt.Errorf("no command %q; %s", args[0], usage)
+	}
+	return o.with(ctx, measure)
+}
+
+// bench is what a measurement runs with.
+type bench struct {
+	options
+	lab    *scenario.Lab
+	sample string
+	// Where the publishing and the fetching side run, and the first one's
+	// address. Both spaces are nil on loopback.
+	here, there *scenario.Space
+	addr        string
+	table       table
+}
+
+// with sets up a lab, measures, prints, and takes all away.
+func (o options) with(ctx context.Context, measure func(context.Context, *bench) error) (err error) {
+	dir, err := os.MkdirTemp(o.dir, "p2pnode-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	binary, err := scenario.Build(ctx, dir)
+	if err != nil {
+		return err
+	}
+	b := &bench{options: o, lab: scenario.New(binary, dir), sample: dir + "/sample.bin", addr: "127.0.0.1"}
+	defer func() { err = errors.Join(err, b.lab.Close()) }()
+	if o.veth {
+		net, err := b.wire()
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, net.Close()) }()
+	}
+	machine(os.Stdout)
+	if err := measure(ctx, b); err != nil {
+		return fmt.Errorf("%w\n%s", err, b.lab.Logs())
+	}
+	b.table.print(os.Stdout)
+	return nil
+}

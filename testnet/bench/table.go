@@ -1,0 +1,82 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A table collects figures by name; each run adds one.
+type table struct {
+	names []string
+	rows  map[string]*row
+}
+
+type row struct {
+	unit    string
+	figures []float64
+}
+
+func (t *table) add(name, unit string, figure float64) {
+	if t.rows == nil {
+		t.rows = map[string]*row{}
+	}
+	if t.rows[name] == nil {
+		t.rows[name] = &row{unit: unit}
+		t.names = append(t.names, name)
+	}
+	t.rows[name].figures = append(t.rows[name].figures, figure)
+}
+
+// moved adds the two figures of bytes that moved: their rate, and the CPU time
+// that each GiB took.
+func (t *table) moved(name string, bytes int64, took, cpu time.Duration) {
+	t.add(name, "MB/s", float64(bytes)/1e6/took.Seconds())
+	t.add(name+", CPU", "s/GiB", cpu.Seconds()/(float64(bytes)/(1<<30)))
+}
+
+// print writes the table as Markdown: medians, and the least and most seen.
+func (t *table) print(to io.Writer) {
+	w := tabwriter.NewWriter(to, 0, 0, 1, ' ', 0)
+	fmt.Fprintln(w, "| what\t| median\t| least to most\t| unit\t| runs\t|")
+	fmt.Fprintln(w, "|---\t|---\t|---\t|---\t|---\t|")
+	for _, name := range t.names {
+		r := t.rows[name]
+		f := slices.Sorted(slices.Values(r.figures))
+		fmt.Fprintf(w, "| %s\t| %.4g\t| %.4g to %.4g\t| %s\t| %d\t|\n", name, f[len(f)/2], f[0], f[len(f)-1], r.unit, len(f))
+	}
+	w.Flush()
+}
+
+// machine tells what the figures were measured on, and how busy it was.
+func machine(to io.Writer) {
+	var u unix.Utsname
+	_ = unix.Uname(&u) // fails on a bad pointer only
+	load, _ := os.ReadFile("/proc/loadavg")
+	fmt.Fprintf(to, "%s, %d cores, Linux %s, %s, load %s\n\n",
+		cpuModel(), runtime.NumCPU(), unix.ByteSliceToString(u.Release[:]), runtime.Version(), strings.Join(strings.Fields(string(load))[:1], ""))
+}
+
+func cpuModel() string {
+	f, err := os.Open("/proc/cpuinfo")
+	if err != nil {
+		return "unknown CPU"
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if key, value, ok := strings.Cut(s.Text(), ":"); ok && strings.TrimSpace(key) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH
+}
