@@ -2,11 +2,7 @@ package api
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"mime"
 	"net/http"
 	"path/filepath"
 	"strconv"
@@ -214,20 +210,3 @@ func answer[R any](ask func(context.Context, *Server, *http.Request) (R, error))
 }
 
 func list[T any](items []T, err error) (List[T], error) { return List[T]{items}, err }
-
-// read decodes a request's body: one JSON object, with known fields only.
-func read[T any](r *http.Request) (T, error) {
-	var req T
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return req, Errorf(Usage, "", "the request's content type must be application/json")
-	}
-	dec := json.NewDecoder(r.Body)
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&req); err != nil {
-		return req, Errorf(Usage, "", "read the request: %w", err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return req, Errorf(Usage, "", "read the request: more than one object")
-	}
-	return req, nil
-}

@@ -17,7 +17,7 @@ import (
 
 // Limits of the server.
 const (
-	maxBody     = 1 << 20 // bytes of a request: some ten thousand paths
+	maxBody     = 256 << 10 // bytes of a request
 	maxHeader   = 16 << 10
 	maxRequests = 64 // under way at once; more are answered with busy
 
