@@ -50,6 +50,9 @@ func again[T any](t *testing.T, body []byte) {
 	if err != nil {
 		t.Fatalf("write %+v: %v", first, err)
 	}
+	if !bounded(b) { // what wasn't set was left out, and is written now
+		return
+	}
 	second, err := readBytes[T](t, b)
 	if err != nil {
 		t.Fatalf("read %s again: %v", b, err)
