@@ -1,0 +1,153 @@
+package flow
+
+import (
+	"time"
+
+	"github.com/p2pnode/p2pnode/discovery"
+)
+
+const (
+	// askSlack: a source that needs so many times what all the others together
+	// need for all the rest isn't asked, if another one needs so many times less.
+	// It would only have to be relieved at the end.
+	askSlack = 2
+
+	// tries bounds how many chunks of a level are looked at for one request.
+	tries = 8
+)
+
+// dispatch asks for as much as the windows take.
+func (c *core) dispatch(now time.Time) {
+	c.passes++
+	for c.next(now) {
+	}
+}
+
+// next makes at most one request; false if there is none to make.
+func (c *core) next(now time.Time) bool {
+	var flying int64
+	cs := c.candidates[:0]
+	for _, s := range c.sources {
+		flying += s.unjudged
+		if !s.stalled {
+			flying += s.left
+		}
+		if s.pass != c.passes && s.dry != c.order.changes && s.room(now, 0) {
+			cs = append(cs, s.candidate(now))
+		}
+	}
+	c.candidates = cs
+	if len(cs) == 0 {
+		return false
+	}
+	for _, choice := range c.rank(cs, now) {
+		s := c.byPeer[choice.Peer]
+		i, ok := c.pick(s, now)
+		if !ok {
+			s.dry = c.order.changes
+			continue
+		}
+		bytes := c.lacking(i)
+		if flying > 0 && flying+bytes > c.flying {
+			return false
+		}
+		if !s.room(now, bytes) {
+			s.pass = c.passes
+			continue
+		}
+		c.send(now, s, i, bytes, choice.Reason)
+		return true
+	}
+	return false
+}
+
+// lacking returns the bytes of a chunk that neither are here nor wait for a
+// verdict.
+func (c *core) lacking(i int) int64 {
+	n := int64(c.order.chunks[i].missing)
+	if w := c.under[i]; w != nil {
+		n -= w.bytes
+	}
+	return max(n, 1)
+}
+
+// pick returns the chunk to ask s for.
+func (c *core) pick(s *source, now time.Time) (int, bool) {
+	for l := range c.order.levels {
+		level := &c.order.levels[l]
+		left := tries
+		if l == levelBegun {
+			left = level.count // few, and some of them s can't help with
+		}
+		for from := uint32(0); left > 0 && level.count > 0; left-- {
+			p, ok := level.common(&s.held, from)
+			if !ok {
+				break
+			}
+			if i := int(c.order.at[p]); c.suits(s, i, now) {
+				return i, true
+			}
+			from = p + 1
+		}
+	}
+	return 0, false
+}
+
+// suits reports whether asking s for chunk i helps.
+func (c *core) suits(s *source, i int, now time.Time) bool {
+	if w := c.under[i]; w != nil && len(w.open) > 0 {
+		return c.helps(s, w.open[0], now)
+	}
+	if !s.proven(now) {
+		return true
+	}
+	need := s.need(now, c.lacking(i)) - s.latency
+	if need <= askSlack*c.rest {
+		return true
+	}
+	for _, o := range c.sources {
+		if o != s && o.well(now) && o.proven(now) && o.held.has(c.order.place[i]) &&
+			need > askSlack*o.need(now, c.lacking(i)) {
+			return false
+		}
+	}
+	return true
+}
+
+// send asks s for what is missing of chunk i.
+func (c *core) send(now time.Time, s *source, i int, bytes int64, why discovery.Reason) {
+	ch, w := &c.order.chunks[i], c.under[i]
+	if w == nil {
+		w = &underway{}
+		c.under[i] = w
+	}
+	switch {
+	case len(w.open) > 0:
+		why = discovery.Hedge
+	case ch.holders == 1:
+		why = discovery.OnlySource
+	case why == discovery.OnlySource:
+		why = discovery.LessLoaded // the only one with room; others have it
+	}
+	c.last++
+	r := &request{
+		id: c.last, source: s, chunk: i, want: ch.wanted() &^ w.unjudged, left: bytes,
+		asked: now, alone: len(s.open) == 0,
+	}
+	if ch.blocks == 0 {
+		r.want = ^uint64(0)
+	}
+	if r.alone {
+		s.begin(now)
+	}
+	s.open = append(s.open, r)
+	s.left += bytes
+	c.requests[r.id] = r
+	c.out.asks = append(c.out.asks, ask{s.id, r.id, i, r.want, ch.blocks == 0})
+	c.decide(now, i, s.peer, Ask, why)
+	w.open = append(w.open, r)
+	if first := w.open[0]; first != r && first.got == 0 && !first.head() {
+		c.drop(now, first, discovery.Hedge) // it wasn't begun: moved
+	}
+	c.settle(i)
+}

@@ -1,0 +1,4 @@
+package flow
+
+// DefaultFlying is Config.Flying's default.
+const DefaultFlying = 64 << 20

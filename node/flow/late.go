@@ -1,0 +1,165 @@
+package flow
+
+import (
+	"time"
+
+	"github.com/p2pnode/p2pnode/discovery"
+)
+
+const (
+	// A request is taken over if its source needs so many times what another
+	// one needs for it (the least rate of TRUST.md R21, relative to what there
+	// is: on a slow link, slow isn't late).
+	lateSlack = 4
+	// takeSlack is less than lateSlack: the other's queue may have grown since.
+	takeSlack = 2
+	// leastLate is not worth anybody's while.
+	leastLate = 50 * time.Millisecond
+	// guess is what an untried source may need that has nothing else to do: a
+	// chance that costs a few blocks at most.
+	guess = 100 * time.Millisecond
+)
+
+// watch looks at what is asked and not here.
+func (c *core) watch(now time.Time) {
+	c.rest = c.remaining(now)
+	for _, s := range c.sources {
+		s.spare = s.dry == c.order.changes // before doubts change it
+		if len(s.open) > 0 && !s.stalled && now.Sub(s.heard) > s.patience() {
+			s.stalled = true
+			c.fail(now, s, s.open[0].chunk, discovery.Stalled)
+		}
+	}
+	for _, s := range c.sources {
+		for at := 0; at < len(s.open); at++ {
+			r := s.open[at]
+			w := c.under[r.chunk]
+			switch {
+			case len(w.open) == 2:
+				if r == w.open[1] && (s.stalled || c.outrun(r, now)) && c.replace(now, w) == r {
+					at--
+				}
+			case r.late != discovery.Unknown:
+			case s.stalled:
+				c.doubt(now, r, discovery.Stalled)
+			case c.outrun(r, now):
+				c.doubt(now, r, discovery.TooSlow)
+			}
+		}
+	}
+}
+
+// replace drops the worse of two requests of a chunk, as the hedge is late too,
+// and lets somebody else be asked beside the other. It returns the dropped one.
+func (c *core) replace(now time.Time, w *underway) *request {
+	worse, kept := w.open[0], w.open[1]
+	if worse.source.eta(worse, now) < kept.source.eta(kept, now) {
+		worse, kept = kept, worse
+	}
+	why := discovery.TooSlow
+	if kept.source.stalled {
+		why = discovery.Stalled
+	}
+	c.relieve(now, worse, why)
+	c.doubt(now, kept, why)
+	return worse
+}
+
+// relieve drops a request that another source does better. A source that never
+// gave a block isn't an untried one from here on.
+func (c *core) relieve(now time.Time, r *request, why discovery.Reason) {
+	c.drop(now, r, why)
+	if r.source.speed.seconds == 0 && !r.source.stalled {
+		c.fail(now, r.source, r.chunk, discovery.TooSlow)
+	}
+}
+
+// remaining returns the time in which the sources that are well would deliver
+// all that is missing.
+func (c *core) remaining(now time.Time) time.Duration {
+	var rate float64
+	for _, s := range c.sources {
+		if s.well(now) {
+			rate += s.rate(now)
+		}
+	}
+	return seconds(float64(c.tally.missing) / rate)
+}
+
+// outrun reports whether another source would deliver r so much sooner that it
+// should: because it has nothing else to do, or because r would be here only
+// after all the rest.
+func (c *core) outrun(r *request, now time.Time) bool {
+	eta := r.source.eta(r, now)
+	if eta < leastLate {
+		return false
+	}
+	last := eta > leastPatience && eta > askSlack*c.rest
+	for _, o := range c.sources {
+		if o == r.source || !last && !o.spare {
+			continue
+		}
+		if !o.well(now) || !o.held.has(c.order.place[r.chunk]) {
+			continue
+		}
+		need := guess
+		if o.proven(now) {
+			need = o.need(now, r.left)
+		} else if len(o.open) > 0 {
+			continue
+		}
+		if eta > lateSlack*need {
+			return true
+		}
+	}
+	return false
+}
+
+// doubt lets somebody else be asked for what r is late with.
+func (c *core) doubt(now time.Time, r *request, why discovery.Reason) {
+	r.late = why
+	c.decide(now, r.chunk, r.source.peer, Doubt, why)
+	c.settle(r.chunk)
+}
+
+// helps reports whether s should be asked for what r is late with.
+func (c *core) helps(s *source, r *request, now time.Time) bool {
+	if s == r.source || !s.well(now) {
+		return false
+	}
+	if r.source.stalled {
+		return true
+	}
+	if !s.proven(now) {
+		return len(s.open) == 0 && !c.provenHolder(r, now)
+	}
+	return r.source.eta(r, now) > takeSlack*s.need(now, r.left)
+}
+
+// provenHolder reports whether a source that is known to deliver could take r.
+func (c *core) provenHolder(r *request, now time.Time) bool {
+	for _, o := range c.sources {
+		if o != r.source && o.well(now) && o.proven(now) && o.held.has(c.order.place[r.chunk]) {
+			return true
+		}
+	}
+	return false
+}
+
+// progress: a block of r came. If another source is asked for the same, one of
+// them is enough now.
+func (c *core) progress(now time.Time, r *request, w *underway) {
+	blocks := c.order.chunks[r.chunk].blocks
+	for _, other := range w.open {
+		if other != r && r.source.eta(r, now) <= other.source.eta(other, now) {
+			c.relieve(now, other, discovery.Hedge)
+			break
+		}
+	}
+	switch {
+	case blocks != 0 && r.got == r.want:
+		c.forget(r) // all is here, whatever the verdict
+	case len(w.open) == 1 && r.late == discovery.Stalled:
+		r.late = discovery.Unknown // it goes on
+	}
+}

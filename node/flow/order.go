@@ -1,0 +1,98 @@
+package flow
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+
+	"github.com/p2pnode/p2pnode/content"
+)
+
+// Levels of chunks that may be asked for now. Level 0 has those to finish first:
+// begun earlier, or asked of a source that is late with them. Level n has those
+// that n sources hold; a chunk with so many as rarest or more isn't rare.
+const (
+	levelBegun = 0
+	rarest     = 15
+	levels     = rarest + 1
+	noLevel    = -1
+)
+
+// A chunk is what the core remembers of each chunk for the whole flow: 24 bytes
+// with its place in the order.
+type chunk struct {
+	verified uint64 // bit per block
+	missing  uint32 // bytes not verified; 0 only when all are
+	holders  uint16 // sources that have it and aren't banned
+	blocks   uint8  // 0 while the block list isn't known
+	level    int8   // the level it stands in, or noLevel
+}
+
+func (ch *chunk) done() bool { return ch.missing == 0 }
+
+// wanted returns the blocks that are not verified; all ones while the list isn't
+// known.
+func (ch *chunk) wanted() uint64 { return allBlocks(ch.blocks) &^ ch.verified }
+
+func allBlocks(n uint8) uint64 {
+	if n == 0 || n >= content.MaxBlocks {
+		return ^uint64(0)
+	}
+	return 1<<n - 1
+}
+
+// An order holds every chunk of the content, and those that may be asked for now
+// by how urgent they are. Sets are over positions of a shuffle, not over chunk
+// numbers: the first of a set is the one to take.
+type order struct {
+	chunks []chunk
+	place  []uint32 // chunk -> position
+	at     []uint32 // position -> chunk
+	levels [levels]bitset
+	bare   int // chunks not done that no source has
+	// changes grows whenever a chunk comes to stand in a level.
+	changes uint64
+}
+
+func newOrder(id content.ID, seed uint64, n int) *order {
+	o := &order{chunks: make([]chunk, n), place: make([]uint32, n), at: make([]uint32, n), changes: 1}
+	for i := range o.at {
+		o.at[i] = uint32(i)
+	}
+	rng := rand.New(rand.NewPCG(seed, binary.BigEndian.Uint64(id[:])))
+	rng.Shuffle(n, func(i, j int) { o.at[i], o.at[j] = o.at[j], o.at[i] })
+	for p, i := range o.at {
+		o.place[i] = uint32(p)
+	}
+	for l := range o.levels {
+		o.levels[l] = newBitset(n)
+	}
+	for i := range o.chunks {
+		o.chunks[i].level = noLevel
+	}
+	return o
+}
+
+// move puts chunk i into a level.
+func (o *order) move(i int, level int8) {
+	ch := &o.chunks[i]
+	if ch.level == level {
+		return
+	}
+	if ch.level != noLevel {
+		o.levels[ch.level].clear(o.place[i])
+	}
+	if level != noLevel {
+		o.levels[level].set(o.place[i])
+		o.changes++
+	}
+	ch.level = level
+}
+
+// askable counts the chunks that may be asked for now.
+func (o *order) askable() int {
+	n := 0
+	for l := range o.levels {
+		n += o.levels[l].count
+	}
+	return n
+}
