@@ -7,13 +7,15 @@ import (
 	"io"
 	"mime"
 	"net/http"
+
+	"github.com/p2pnode/p2pnode/content"
 )
 
 // Limits of what a request can make the server allocate beyond its own bytes.
 const (
-	maxDepth   = 4    // braces and brackets within each other
-	maxMembers = 64   // of all objects: fields, and the labels of an add
-	maxValues  = 1024 // in all: the paths of an add, for the most part
+	maxDepth   = 4                      // braces and brackets within each other
+	maxMembers = content.MaxLabels + 16 // of all objects: fields, and the labels of an add
+	maxValues  = 1024                   // in all: the paths of an add, for the most part
 )
 
 // read decodes a request's body: one JSON object, with known fields only.
