@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/p2pnode/p2pnode/node/api"
 )
 
@@ -192,10 +194,13 @@ func TestFiftyMembersBehindOneAddress(t *testing.T) {
 	must(t, hub.Start(ctx))
 	token, err := hub.Tell(ctx, "invite", "--site", "branch", "--uses", fmt.Sprint(branch))
 	must(t, err)
+	var starting errgroup.Group
+	starting.SetLimit(8)
 	for i := range branch {
 		m := l.Node(fmt.Sprintf("m%02d", i), site, "--mdns", "off", "--listen", "/ip4/0.0.0.0/tcp/0")
-		must(t, m.Start(ctx, "--join", token))
+		starting.Go(func() error { return m.Start(ctx, "--join", token) })
 	}
+	must(t, starting.Wait())
 	a, err := hub.Ask(ctx, "wait", "--peers", fmt.Sprint(branch), "--timeout", "30s")
 	must(t, err)
 	var peers api.List[api.Peer]
