@@ -40,13 +40,12 @@ func folder(t *testing.T) string {
 // serve runs node on a socket of dir until stop, or the test, ends.
 func serve(t *testing.T, dir string, node api.Node) (stop func()) {
 	t.Helper()
-	ln, err := api.Listen(dir)
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "p2pnode_test_total"}))
+	s, err := api.NewServer(dir, node, reg, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "p2pnode_test_total"}))
-	s := api.NewServer(node, ln, reg, zap.NewNop())
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -348,7 +347,11 @@ func TestStoppingNodeEndsRequests(t *testing.T) {
 // An answer without its last line was cut off, and must not pass for success.
 func TestCutOffAnswerIsAnError(t *testing.T) {
 	dir := folder(t)
-	ln, err := api.Listen(dir)
+	path, err := api.SocketPath(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}

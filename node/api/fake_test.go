@@ -103,5 +103,5 @@ func (f *fakeNode) Members(context.Context) ([]api.Member, error) {
 }
 
 func (f *fakeNode) Revoke(_ context.Context, who string, r api.RevokeRequest) (api.Member, error) {
-	return api.Member{Peer: who, Revoked: true, Reason: r.Reason}, missing(who)
+	return api.Member{Peer: who, Revoked: &moment, Reason: r.Reason}, missing(who)
 }

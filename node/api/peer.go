@@ -84,8 +84,8 @@ type Member struct {
 	Enrolled  time.Time    `json:"enrolled"`
 	Expires   time.Time    `json:"expires"` // of its newest credential
 	Connected bool         `json:"connected"`
-	Revoked   bool         `json:"revoked"`
-	Reason    string       `json:"reason,omitempty"` // of the revocation
+	Revoked   *time.Time   `json:"revoked,omitempty"` // nil while it is a member
+	Reason    string       `json:"reason,omitempty"`  // of the revocation
 }
 
 // A RevokeRequest ends a membership.

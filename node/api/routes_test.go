@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 )
 
@@ -25,11 +26,10 @@ func TestStrangersReachOnlyOpenRoutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	ln, err := Listen(dir)
+	s, err := NewServer(dir, untouched{}, prometheus.NewRegistry(), zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := NewServer(untouched{}, ln, nil, zap.NewNop())
 	s.owner = func(net.Conn) bool { return false }
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -74,7 +74,7 @@ func TestStrangersReachOnlyOpenRoutes(t *testing.T) {
 
 // A route that says nothing about its callers has none, not even the owner.
 func TestRouteWithoutAccessIsClosed(t *testing.T) {
-	s := NewServer(untouched{}, nopListener{}, nil, zap.NewNop())
+	s := newServer(untouched{}, nopListener{}, prometheus.NewRegistry(), zap.NewNop())
 	h := s.guard(route{serve: func(*Server, http.ResponseWriter, *http.Request) error {
 		t.Error("served")
 		return nil
@@ -92,7 +92,7 @@ type nopListener struct{ net.Listener }
 func (nopListener) Close() error { return nil }
 
 func TestRequestsUnderWayAreBounded(t *testing.T) {
-	s := NewServer(untouched{}, nopListener{}, nil, zap.NewNop())
+	s := newServer(untouched{}, nopListener{}, prometheus.NewRegistry(), zap.NewNop())
 	for range maxRequests {
 		s.busy <- struct{}{}
 	}

@@ -52,12 +52,21 @@ type Server struct {
 	close    func() error
 }
 
-// NewServer returns a server for node that accepts on listener, which it owns
-// from now on. metrics may be nil: then /metrics is empty.
-func NewServer(node Node, listener net.Listener, metrics prometheus.Gatherer, log *zap.Logger) *Server {
-	if metrics == nil {
-		metrics = prometheus.NewRegistry()
+// NewServer opens the socket of the node that runs on dataDir. It fails if
+// another node answers there; what a killed one left behind is cleared away.
+func NewServer(dataDir string, node Node, metrics prometheus.Gatherer, log *zap.Logger) (*Server, error) {
+	path, err := SocketPath(dataDir)
+	if err != nil {
+		return nil, err
 	}
+	listener, err := listen(path)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", URL(path), err)
+	}
+	return newServer(node, listener, metrics, log), nil
+}
+
+func newServer(node Node, listener net.Listener, metrics prometheus.Gatherer, log *zap.Logger) *Server {
 	return &Server{
 		node:     node,
 		metrics:  metrics,

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"path/filepath"
 	"time"
 )
@@ -36,18 +35,4 @@ func clean(dataDir string) (string, error) {
 func shortHash(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return hex.EncodeToString(sum[:])[:hashChars]
-}
-
-// Listen opens the socket of the node that runs on dataDir. It fails if another
-// node answers there; what a killed one left behind is cleared away.
-func Listen(dataDir string) (net.Listener, error) {
-	path, err := SocketPath(dataDir)
-	if err != nil {
-		return nil, err
-	}
-	ln, err := listen(path)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", URL(path), err)
-	}
-	return ln, nil
 }

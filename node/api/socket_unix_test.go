@@ -9,7 +9,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 )
+
+// open listens as a node on dir does.
+func open(dir string) (*Server, error) {
+	return NewServer(dir, untouched{}, prometheus.NewRegistry(), zap.NewNop())
+}
 
 func short(t *testing.T) string {
 	dir, err := os.MkdirTemp("", "api")
@@ -22,7 +30,7 @@ func short(t *testing.T) string {
 
 func TestSocketIsPrivate(t *testing.T) {
 	dir := short(t)
-	ln, err := Listen(dir)
+	ln, err := open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,12 +43,12 @@ func TestSocketIsPrivate(t *testing.T) {
 
 func TestSecondNodeOnAFolderIsRefused(t *testing.T) {
 	dir := short(t)
-	ln, err := Listen(dir)
+	ln, err := open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	if _, err := Listen(dir); err == nil || !strings.Contains(err.Error(), "another node runs") {
+	if _, err := open(dir); err == nil || !strings.Contains(err.Error(), "another node runs") {
 		t.Errorf("second: %v", err)
 	}
 }
@@ -54,7 +62,7 @@ func TestSocketOfAKilledNodeIsCleared(t *testing.T) {
 	}
 	dead.SetUnlinkOnClose(false)
 	dead.Close()
-	ln, err := Listen(dir)
+	ln, err := open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +71,7 @@ func TestSocketOfAKilledNodeIsCleared(t *testing.T) {
 	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(dir); err == nil {
+	if _, err := open(dir); err == nil {
 		t.Error("a file of another kind was taken for a socket")
 	}
 	if b, _ := os.ReadFile(path); string(b) != "mine" {
@@ -98,7 +106,7 @@ func TestLongFolderHasAShortPrivateSocket(t *testing.T) {
 	if _, err := dial(t.Context(), path); !errors.Is(err, errNobody) {
 		t.Errorf("before anybody listens: %v", err)
 	}
-	ln, err := Listen(dir)
+	ln, err := open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +121,7 @@ func TestLongFolderHasAShortPrivateSocket(t *testing.T) {
 	if err := os.Chmod(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(dir); !errors.Is(err, &Error{Code: NotPermitted}) {
+	if _, err := open(dir); !errors.Is(err, &Error{Code: NotPermitted}) {
 		t.Errorf("listen in an open folder: %v", err)
 	}
 	if _, err := dial(t.Context(), path); !errors.Is(err, &Error{Code: NotPermitted}) {
