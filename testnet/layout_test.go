@@ -62,6 +62,7 @@ var tree = layout{
 	foreign: map[string]string{
 		"content":       "manifests, block lists and releases from peers",
 		"content/store": "journals and names from a disk that crashed",
+		"node":          "its book of peers, from a disk that crashed",
 		"node/api":      "requests from anyone in the node's group",
 		"node/exchange": "frames from peers",
 		"node/trust":    "tokens, credentials, envelopes, revocation lists",
@@ -70,6 +71,7 @@ var tree = layout{
 	// These import a decoder and yet read no foreign bytes.
 	own: map[string]string{
 		"cmd/p2pnode":      "answers of its own node, over a socket that only its group can serve",
+		"node/flow":        "a hash, as the seed of an order",
 		"testnet":          "output of the go command and of docker",
 		"testnet/bench":    "output of processes it started",
 		"testnet/scenario": "output of processes it started",

@@ -71,25 +71,11 @@ func fetchBehind(ctx context.Context, n *Node, id, out string) *fetching {
 	return f
 }
 
-// here returns how many verified bytes of a content the node has; none if it
-// doesn't know of it yet.
-func here(ctx context.Context, n *Node, id string) (int64, error) {
-	a, err := n.Ask(ctx, "content", "show", id, "--json")
-	if err != nil || a.Code != 0 {
-		return 0, err
-	}
-	var c api.ContentDetail
-	if err := n.Read(ctx, &c, "content", "show", id); err != nil {
-		return 0, err
-	}
-	return c.Here, nil
-}
-
 // arrived waits until the node has more than least bytes of a content.
 func arrived(t *testing.T, ctx context.Context, n *Node, id string, least int64) int64 {
 	t.Helper()
 	for {
-		got, err := here(ctx, n, id)
+		got, err := n.Here(ctx, id)
 		must(t, err)
 		if got > least {
 			return got
@@ -148,7 +134,7 @@ func TestKilledNodeFetchesNothingTwice(t *testing.T) {
 		}
 		must(t, m.Start(ctx))
 		var err error
-		had, err = here(ctx, m, id)
+		had, err = m.Here(ctx, id)
 		must(t, err)
 		if had < got {
 			t.Errorf("kill %d of %d: %d bytes were verified, %d are after the restart", i+1, kills, got, had)

@@ -177,7 +177,7 @@ func TestBranchesMeetByDHTAlone(t *testing.T) {
 	if r.From.WAN != r.Size {
 		t.Errorf("%+v: want all of it over the WAN", r)
 	}
-	if got, err := here(ctx, hub, r.Content); err != nil || got != 0 {
+	if got, err := hub.Here(ctx, r.Content); err != nil || got != 0 {
 		t.Errorf("the node in the middle has %d bytes of it (%v), want none", got, err)
 	}
 }
@@ -238,7 +238,7 @@ func TestGetGoesOnAtANewAddress(t *testing.T) {
 	arrived(t, ctx, m, id, 8*mib)
 	must(t, tillPort.Down(), tillPort.Readdress(lan.Host(77)))
 	time.Sleep(3 * time.Second) // the outage itself
-	had, err := here(ctx, m, id)
+	had, err := m.Here(ctx, id)
 	must(t, err)
 	if had >= 64*mib {
 		t.Fatal("the get was over before the link went down")

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/p2pnode/p2pnode/node/api"
 )
 
 // A Node is one p2pnode process and its data folder. Its methods are for one
@@ -196,6 +198,25 @@ func (n *Node) Read(ctx context.Context, into any, verb ...string) error {
 		return fmt.Errorf("%s: p2pnode %s --json: %w\n%s", n.Name, strings.Join(verb, " "), err, text)
 	}
 	return nil
+}
+
+// Here returns how many verified bytes of a content the node has; none if it
+// doesn't know of it. It asks the local API itself, which takes a millisecond
+// where a verb takes the start of a process.
+func (n *Node) Here(ctx context.Context, id string) (int64, error) {
+	c, err := api.NewClient(n.Data)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", n.Name, err)
+	}
+	defer c.Close()
+	d, err := c.Content(ctx, id)
+	if errors.Is(err, &api.Error{Code: api.NotFound}) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%s: bytes of %s: %w", n.Name, id, err)
+	}
+	return d.Here, nil
 }
 
 // watcher passes what a process writes on to a file, and looks for a word in it.
