@@ -1,0 +1,104 @@
+// Package exchange moves releases, manifests and blocks between two peers.
+//
+// The one who fetches opens a stream to the one who has, and keeps it: everything
+// it wants of that peer, for every content, is asked on this one stream, and comes
+// back on it. Two peers that fetch from each other hold two streams. Asking never
+// waits for an answer, so a round trip is paid once and not once per chunk.
+//
+//	fetching (Session)                         having (Library, Holding)
+//	  releases "firefox"             ->
+//	                                 <-  release, release, end
+//	  manifest bafy…                 ->
+//	                                 <-  root, root, segment, release, end
+//	  follow bafy…                   ->
+//	                                 <-  have (whole map)
+//	  request 17, all, with list     ->
+//	  request 18, blocks 0 2 3       ->
+//	                                 <-  list 17, block 17/0, block 17/1, …, last block
+//	                                 <-  have (what came since)
+//	  cancel 18                      ->
+//	                                 <-  block 18/0, end (cancelled)
+//
+// # Frames
+//
+// A frame is a header of 16 bytes and a payload, numbers are big-endian:
+//
+//	0   length   uint32  bytes of the payload
+//	4   kind     uint8
+//	5   flags    uint8   one bit at most, its meaning depends on the kind
+//	6   index    uint8   of a block in its chunk; the code of an end; else 0
+//	7   zero     uint8
+//	8   id       uint32  of what was asked; the asker chose it; never 0
+//	12  kept     uint32  sent as 0, not read: place for the sender's clock
+//
+// Upwards, from the one who fetches:
+//
+//	0x01 releases  name, 1 to 128 bytes              signed releases of a name
+//	0x02 manifest  content id, 32 bytes              root, segments, signed releases
+//	0x03 follow    content id, 32 bytes              the map of chunks, from now on
+//	0x04 request   content id, chunk uint32,         blocks of a chunk; flag 1: its
+//	               wanted blocks uint64: 44 bytes    block list before them
+//	0x05 cancel    -                                 end what has this id
+//	0x06 ping      -
+//
+// Downwards:
+//
+//	0x11 root      part of the manifest's root       flag 1: more of it follows
+//	0x12 segment   part of a segment                 flag 1: more of it follows
+//	0x13 release   one signed release, up to 64 KiB
+//	0x14 have      roaring bitmap of chunks          flag 1: the whole map, else what to add
+//	0x15 list      a chunk's encoded block list, up to 16 KiB
+//	0x16 block     the bytes of a block              flag 1: the request's last frame
+//	0x17 end       -                                 index: 0 all sent, 1 not found, 2 busy, 3 cancelled
+//	0x18 pong      -
+//
+// A wanted mask of all ones stands for every block that the list has. A request
+// ends with a block flagged last or with an end; everything else but a ping ends
+// with an end. Blocks come in ascending order of their index, requests in the
+// order asked; maps, answers and pongs overtake blocks.
+//
+// # Who may do what
+//
+// Each id stands for one thing asked and is the asker's until its end has come,
+// after a cancel too: the frames under way are dropped on arrival. A frame for an
+// id that nobody asked, a block that was not wanted or comes twice, a payload
+// beyond what its kind allows, a map with chunks beyond the content: each is a
+// breach (ErrProtocol names the peer), and the stream is reset. So what a peer can
+// send is bounded by what it was asked, and nothing is allocated for a length that
+// only was claimed.
+//
+// A follow is answered at once, with an empty map if the peer has nothing of the
+// content; if it begins to hold the content later, the map comes then. A map is
+// what the peer claims. Manifests are checked against their id before they are
+// returned; block lists and blocks are checked by whoever asked (node/flow and
+// content/store), which also decides who is asked for what, how long to wait, and
+// whom to ask no more.
+//
+// # Limits
+//
+// Per stream 256 requests, 16 answers (releases, manifest, ping) and 256 follows may
+// be unfinished; more are answered busy, and a Session doesn't ask for more. Frames
+// without payload that wait to be written are bounded too: beyond 1024 nothing more
+// is read from the peer until it reads. A fetching side keeps at most Config.Held
+// blocks that its sinks have not released, and stops reading then; the peer's window
+// fills up and its writer waits. A read inside of a frame or a write that makes no
+// headway for Config.Stall (16 KiB of a payload are headway) resets the stream: at
+// most 546 B/s slow, so a byte every ten seconds is no way to hold a stream. A peer
+// has one stream per direction, the newer replaces the older; how many streams are
+// served in all is Config.Sessions.
+//
+// # Cost
+//
+// Both ends of 1 GiB cost what a bare stream costs, within a few per cent
+// (BenchmarkTransfer, which runs both). What it takes: a block is read straight
+// behind its header and both are one Write, since every Write below is a yamux
+// frame, a TLS record and a system call; the last block says that it is the last,
+// which saves an end per chunk; on arrival the read-ahead takes only the header, the
+// block goes from yamux's segment to the buffer that the sink gets; buffers come in
+// four sizes and are pooled with the function that gives them back, so a block costs
+// no allocation. No deadline is set per read or write (yamux makes a timer for each):
+// one ticker looks at all streams whether their reads and writes move.
+//
+// Whom to serve first when many ask, pacing, and credits from the receiver are left
+// to what is built on top: a request can name as few blocks as wished.
+package exchange

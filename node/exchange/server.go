@@ -1,0 +1,351 @@
+package exchange
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"go.uber.org/zap"
+
+	"github.com/p2pnode/p2pnode/content"
+)
+
+// A server answers what one peer asks on one stream: a reader takes what is asked
+// into queues, a writer works them off.
+type server struct {
+	line
+	x    *Exchange
+	wake chan struct{} // a signal to the writer that there is something to write
+	room chan struct{} // a signal to the reader that control has room again
+
+	// Guarded by line.mu.
+	jobs    map[uint32]*job // asked and not ended
+	counts  [jobClasses]int // of jobs
+	control []header        // frames without payload, to be written before all else
+	queue   [jobClasses][]*job
+}
+
+// The classes of jobs, by which comes first.
+const (
+	followJob  = iota // queued while its map may have changed
+	answerJob         // releases and manifests
+	requestJob        // blocks
+	jobClasses
+)
+
+var jobLimits = [jobClasses]int{followJob: maxFollows, answerJob: maxCalls, requestJob: maxRequests}
+
+// A job is something asked that is answered by frames with payload.
+type job struct {
+	id        uint32
+	class     int
+	worker    worker
+	queued    bool          // guarded by the server's mu, as is its queue
+	forgotten chan struct{} // closed when it is off the books
+}
+
+// A worker writes a job's answer.
+type worker interface {
+	// step adds the next frames to o: what fits, but no more than one full frame. It
+	// reports whether the job is done, and if so, with which code its end is to be
+	// told; codeTold if what was added tells it.
+	step(o *outbox) (done bool, code uint8)
+}
+
+// codeTold stands for an end that needs no frame of its own.
+const codeTold = codeCount
+
+func newServer(x *Exchange, stream network.Stream) *server {
+	return &server{
+		line: newLine(stream, &x.group),
+		x:    x,
+		wake: make(chan struct{}, 1),
+		room: make(chan struct{}, 1),
+		jobs: make(map[uint32]*job),
+	}
+}
+
+// serve reads and writes until the line ends.
+func (s *server) serve() {
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		s.writeAll()
+	}()
+	s.readAll()
+	<-written
+}
+
+func (s *server) readAll() {
+	var payload [max(requestSize, maxName, content.HashSize)]byte
+	for {
+		h, ok := s.readHeader(false)
+		if !ok || !s.readPayload(payload[:h.length]) {
+			return
+		}
+		if err := s.take(h, payload[:h.length]); err != nil {
+			s.x.log.Info("peer breaks the exchange protocol", zap.Stringer("peer", s.peer), zap.Error(err))
+			s.breach(err)
+			return
+		}
+		if !s.waitForRoom() {
+			return
+		}
+	}
+}
+
+// waitForRoom waits while more frames without payload are queued than a peer that
+// reads would leave. It reports false if the line has ended.
+func (s *server) waitForRoom() bool {
+	for {
+		s.mu.Lock()
+		full := len(s.control) >= maxControl
+		s.mu.Unlock()
+		if !full {
+			return true
+		}
+		select {
+		case <-s.room:
+		case <-s.done:
+			return false
+		}
+	}
+}
+
+// take notes what a frame asks. An error breaks the protocol.
+func (s *server) take(h header, payload []byte) error {
+	switch h.kind {
+	case kindCancel:
+		s.cancel(h.id)
+		return nil
+	case kindPing:
+		s.tell(header{kind: kindPong, id: h.id})
+		return nil
+	case kindReleases:
+		name := string(payload)
+		return s.add(h.id, answerJob, &answer{id: h.id, load: func() []part { return named(s.x.library, name) }})
+	case kindManifest:
+		id := content.ID(payload)
+		return s.add(h.id, answerJob, &answer{id: h.id, load: func() []part { return manifest(s.x.library, id) }})
+	case kindFollow:
+		t := &telling{id: h.id, content: content.ID(payload), library: s.x.library, log: s.x.log}
+		return s.add(h.id, followJob, t)
+	default:
+		a, err := parseAsk(payload)
+		if err != nil {
+			return err
+		}
+		s.counters.requests.Add(1)
+		return s.add(h.id, requestJob, &sending{
+			id: h.id, ask: a, list: h.flags&flagList != 0, library: s.x.library, log: s.x.log,
+		})
+	}
+}
+
+// add queues a job, or answers that there are too many of its class.
+func (s *server) add(id uint32, class int, w worker) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.jobs[id] != nil {
+		return fmt.Errorf("%d is asked while it is not ended", id)
+	}
+	if s.counts[class] == jobLimits[class] {
+		s.end(id, class, codeBusy)
+		return nil
+	}
+	j := &job{id: id, class: class, worker: w, forgotten: make(chan struct{})}
+	s.jobs[id] = j
+	s.counts[class]++
+	if t, ok := w.(*telling); ok {
+		s.group.Go(func() { s.watchChanges(j, t.content) })
+		return nil
+	}
+	s.enqueue(j)
+	return nil
+}
+
+// enqueue gives a job to the writer. Callers hold mu.
+func (s *server) enqueue(j *job) {
+	if !j.queued {
+		j.queued = true
+		s.queue[j.class] = append(s.queue[j.class], j)
+		s.wakeWriter()
+	}
+}
+
+// end tells that id is answered. Callers hold mu.
+func (s *server) end(id uint32, class int, code uint8) {
+	if class == requestJob {
+		s.counters.ended(code)
+	}
+	if code != codeTold {
+		s.control = append(s.control, header{kind: kindEnd, index: code, id: id})
+		s.wakeWriter()
+	}
+}
+
+// tell queues a frame without payload.
+func (s *server) tell(h header) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.control = append(s.control, h)
+	s.wakeWriter()
+}
+
+// cancel ends a job, unless it has ended: then its end is under way.
+func (s *server) cancel(id uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if j := s.jobs[id]; j != nil {
+		s.forget(j)
+		s.end(id, j.class, codeCancelled)
+	}
+}
+
+// forget takes a job off the books and out of its queue. Callers hold mu.
+func (s *server) forget(j *job) {
+	delete(s.jobs, j.id)
+	s.counts[j.class]--
+	close(j.forgotten)
+	s.dequeue(j)
+}
+
+// dequeue takes a job out of its queue. Callers hold mu.
+func (s *server) dequeue(j *job) {
+	q := s.queue[j.class]
+	if i := slices.Index(q, j); i >= 0 {
+		j.queued = false
+		s.queue[j.class] = slices.Delete(q, i, i+1)
+	}
+}
+
+func (s *server) wakeWriter() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// writeAll writes until the line ends. The buffer for it is lent only while there
+// is something to write.
+func (s *server) writeAll() {
+	for {
+		select {
+		case <-s.wake:
+		case <-s.done:
+			return
+		}
+		b := s.x.buffers.get(outSize)
+		ok := s.writeQueued(b.b)
+		b.free()
+		if !ok {
+			return
+		}
+	}
+}
+
+// writeQueued writes until nothing is left to be written. It reports false if the
+// line has ended.
+func (s *server) writeQueued(space []byte) bool {
+	for {
+		o := outbox{b: space[:0]}
+		if more := s.gather(&o); !more {
+			return true
+		}
+		if len(o.b) > 0 && !s.write(o.b) {
+			return false
+		}
+		if o.block > 0 {
+			s.counters.block(o.block)
+		}
+	}
+}
+
+// gather adds to o what is written next: frames without payload, and one step of
+// the first job. It reports false if there was nothing to do.
+func (s *server) gather(o *outbox) bool {
+	j, told := s.next(o)
+	if j == nil {
+		return told
+	}
+	before := len(o.b)
+	done, code := j.worker.step(o)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.jobs[j.id] != j:
+		// Cancelled meanwhile: its end is queued, and must not come twice.
+		o.b, o.block = o.b[:before], 0
+	case done:
+		s.forget(j)
+		s.end(j.id, j.class, code)
+	}
+	return true
+}
+
+// next adds frames without payload to o and returns the job whose turn it is, nil
+// if there is none. It reports whether it added any.
+func (s *server) next(o *outbox) (j *job, told bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := min(len(s.control), controlBatch); n > 0 {
+		for _, h := range s.control[:n] {
+			o.add(h)
+		}
+		s.control = slices.Delete(s.control, 0, n)
+		told = true
+		select {
+		case s.room <- struct{}{}:
+		default:
+		}
+	}
+	j = s.first()
+	if j != nil && j.class == followJob {
+		s.dequeue(j) // now, so that a change while its map is read queues it again
+	}
+	return j, told
+}
+
+// first returns the job whose turn it is, nil if there is none. Callers hold mu.
+func (s *server) first() *job {
+	for class := range s.queue {
+		if len(s.queue[class]) > 0 {
+			return s.queue[class][0]
+		}
+	}
+	return nil
+}
+
+// An outbox gathers frames into one Write.
+type outbox struct {
+	b     []byte
+	block int // bytes of the block among them
+}
+
+// add adds a frame without payload.
+func (o *outbox) add(h header) { o.b = h.append(o.b) }
+
+// addPayload adds a frame.
+func (o *outbox) addPayload(h header, payload []byte) {
+	h.length = uint32(len(payload))
+	o.b = append(h.append(o.b), payload...)
+}
+
+// room returns where the payload of a block may be put, before addBlock.
+func (o *outbox) room() []byte {
+	start := len(o.b) + headerSize
+	return o.b[start : start+content.MaxBlock : start+content.MaxBlock]
+}
+
+// addBlock adds a block's frame; data is what was put in room, or lies elsewhere.
+func (o *outbox) addBlock(h header, data []byte) {
+	h.length = uint32(len(data))
+	room := o.room()
+	if &room[0] != &data[0] {
+		copy(room, data)
+	}
+	o.b = h.append(o.b)
+	o.b = o.b[:len(o.b)+len(data)]
+	o.block = len(data)
+}
