@@ -1,0 +1,185 @@
+package store
+
+import (
+	"container/list"
+	"os"
+	"sync"
+)
+
+// Limits of open files. A content may have a million files, and a process a
+// thousand descriptors (Go raises the soft limit to the hard one, often 4,096).
+const (
+	maxIdle = 128 // kept open in case they are used again
+
+	// A written file stays open until it is synced: if its pages can't be
+	// written, only those who had it open are sure to be told. Beyond this,
+	// whoever writes to one more syncs first.
+	maxDirty = 512
+)
+
+// Files of a content's folder beside those of its manifest.
+const (
+	journalFile = -1
+	listsFile   = -2
+)
+
+// A slot names a file that can be open.
+type slot struct {
+	content *Content
+	file    int  // index in the manifest, or journalFile or listsFile
+	write   bool // open for writing too: so are all files of a partial content
+}
+
+// A handle is an open file. It is not closed while pinned or dirty.
+type handle struct {
+	*os.File
+	slot  slot
+	pins  int
+	dirty bool          // written since it was last taken to be synced
+	idle  *list.Element // nil while pinned or dirty
+}
+
+// fileTable has the files that are open.
+type fileTable struct {
+	mu    sync.Mutex
+	open  map[slot]*handle
+	idle  list.List // of *handle, the one used last in front
+	dirty map[*Content]map[*handle]struct{}
+	dirt  int // handles in dirty
+}
+
+func newFileTable() *fileTable {
+	return &fileTable{open: make(map[slot]*handle), dirty: make(map[*Content]map[*handle]struct{})}
+}
+
+// pin returns the file of a slot, opened by open unless it is open. The caller
+// unpins it.
+func (t *fileTable) pin(s slot, open func() (*os.File, error)) (*handle, error) {
+	t.mu.Lock()
+	h, ok := t.open[s]
+	if !ok {
+		t.mu.Unlock()
+		f, err := open()
+		if err != nil {
+			return nil, err
+		}
+		t.mu.Lock()
+		if h, ok = t.open[s]; ok {
+			defer f.Close() // somebody else was faster
+		} else {
+			h = &handle{File: f, slot: s}
+			t.open[s] = h
+		}
+	}
+	h.pins++
+	if h.idle != nil {
+		t.idle.Remove(h.idle)
+		h.idle = nil
+	}
+	t.mu.Unlock()
+	return h, nil
+}
+
+func (t *fileTable) unpin(h *handle) {
+	t.mu.Lock()
+	h.pins--
+	last := t.rest(h)
+	t.mu.Unlock()
+	if last != nil {
+		last.Close()
+	}
+}
+
+// rest lets a handle that is neither pinned nor dirty idle, and returns the one
+// to be closed for it.
+func (t *fileTable) rest(h *handle) (last *handle) {
+	if h.pins > 0 || h.dirty || h.idle != nil {
+		return nil
+	}
+	h.idle = t.idle.PushFront(h)
+	if t.idle.Len() <= maxIdle {
+		return nil
+	}
+	last = t.idle.Remove(t.idle.Back()).(*handle)
+	last.idle = nil
+	delete(t.open, last.slot)
+	return last
+}
+
+// wrote notes that a pinned handle was written to.
+func (t *fileTable) wrote(h *handle) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if h.dirty {
+		return
+	}
+	h.dirty = true
+	of := t.dirty[h.slot.content]
+	if of == nil {
+		of = make(map[*handle]struct{})
+		t.dirty[h.slot.content] = of
+	}
+	of[h] = struct{}{}
+	t.dirt++
+}
+
+// crowded reports whether enough files wait to be synced.
+func (t *fileTable) crowded() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.dirt >= maxDirty
+}
+
+// takeDirty returns the dirty handles of c, pinned, and calls them clean: what is
+// written to them from now on is not the caller's.
+func (t *fileTable) takeDirty(c *Content) []*handle {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	of := t.dirty[c]
+	delete(t.dirty, c)
+	t.dirt -= len(of)
+	taken := make([]*handle, 0, len(of))
+	for h := range of {
+		h.dirty = false
+		h.pins++
+		taken = append(taken, h)
+	}
+	return taken
+}
+
+// close closes the file of a slot, which nobody has pinned.
+func (t *fileTable) close(s slot) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h, ok := t.open[s]
+	if !ok {
+		return nil
+	}
+	return t.forget(h)
+}
+
+// drop closes all files of c, of which nobody has any pinned.
+func (t *fileTable) drop(c *Content) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for s, h := range t.open {
+		if s.content == c {
+			t.forget(h) // synced, or of no interest any more
+		}
+	}
+}
+
+func (t *fileTable) forget(h *handle) error {
+	delete(t.open, h.slot)
+	if h.idle != nil {
+		t.idle.Remove(h.idle)
+	}
+	if h.dirty {
+		delete(t.dirty[h.slot.content], h)
+		t.dirt--
+	}
+	if len(t.dirty[h.slot.content]) == 0 {
+		delete(t.dirty, h.slot.content)
+	}
+	return h.Close()
+}

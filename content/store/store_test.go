@@ -1,0 +1,36 @@
+package store_test
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+
+	"github.com/p2pnode/p2pnode/content/store"
+	"github.com/p2pnode/p2pnode/content/store/storetest"
+)
+
+func TestMain(m *testing.M) {
+	if crashChild() {
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func open(t testing.TB, cfg store.Config) *store.Store {
+	t.Helper()
+	if cfg.Dir == "" {
+		cfg.Dir = t.TempDir()
+	}
+	s, err := store.Open(cfg, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestStorePassesTheSuite(t *testing.T) {
+	storetest.Run(t, func(t *testing.T, dir string) *store.Store {
+		return open(t, store.Config{Dir: dir})
+	})
+}

@@ -1,0 +1,163 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/p2pnode/p2pnode/content"
+)
+
+// Damage is what Verify found wrong with a chunk.
+type Damage struct {
+	Chunk  int
+	Blocks uint64 // the blocks whose bytes are wrong or can't be read; all if the list is
+	Err    error  // of the first of them
+}
+
+// Verify reads and hashes everything that is here. What is damaged counts no more
+// from the moment it is found, and can be fetched again. The error is about the
+// verifying itself: damage is none. It tells progress, which may be nil, of bytes
+// after each chunk, never twice at once.
+func (c *Content) Verify(ctx context.Context, progress func(done, total int64)) (bad []Damage, err error) {
+	if err := c.enter(); err != nil {
+		return nil, err
+	}
+	defer c.busy.Done()
+	v := verification{content: c, total: c.Progress(), progress: progress}
+	g, inner := errgroup.WithContext(ctx)
+	g.SetLimit(c.store.cfg.Workers)
+	for chunk := range c.manifest.Chunks {
+		if inner.Err() != nil {
+			break
+		}
+		g.Go(func() error { return v.chunk(inner, chunk) })
+	}
+	if err = g.Wait(); err == nil {
+		err = ctx.Err()
+	}
+	if len(v.bad) > 0 {
+		c.store.index.rebuild(c.store.List())
+		if lost := c.lose(); lost != nil {
+			return v.bad, lost
+		}
+		c.store.logger.Error("stored content is damaged, the damage has to be fetched again",
+			zap.Stringer("content", c.id), zap.Int("chunks", len(v.bad)), zap.Error(v.bad[0].Err))
+	}
+	if err != nil {
+		return v.bad, fmt.Errorf("verify %v: %w", c.id, err)
+	}
+	return v.bad, nil
+}
+
+type verification struct {
+	content  *Content
+	total    int64
+	progress func(done, total int64)
+
+	mu   sync.Mutex
+	done int64
+	bad  []Damage
+}
+
+// chunk verifies one chunk.
+func (v *verification) chunk(ctx context.Context, chunk int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c := v.content
+	if err := c.ended(); err != nil {
+		return err
+	}
+	damage, size, err := c.inspect(chunk)
+	if err != nil {
+		return err
+	}
+	if damage.Err != nil {
+		c.distrust(damage)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if damage.Err != nil {
+		v.bad = append(v.bad, damage)
+	}
+	v.done += size
+	if v.progress != nil && size > 0 {
+		v.progress(v.done, v.total)
+	}
+	return nil
+}
+
+// inspect reads and hashes the blocks of a chunk that count, and returns how many
+// bytes they have. What hinders it from reading at all is an error.
+func (c *Content) inspect(chunk int) (damage Damage, size int64, err error) {
+	damage.Chunk = chunk
+	c.store.lists.forget(listKey{c, chunk}) // what is on disk is in question
+	l, err := c.list(chunk)
+	switch {
+	case err == nil:
+	case !c.listed(chunk):
+		return damage, 0, nil
+	case !isDamage(err):
+		return damage, 0, err
+	default:
+		damage.Blocks, damage.Err = all(content.MaxBlocks), err
+		return damage, int64(c.manifest.Chunks[chunk].Size), nil
+	}
+	buf := blockBuffers.Get().(*[content.MaxBlock]byte)
+	defer blockBuffers.Put(buf)
+	at := c.layout.Chunk(chunk)
+	for i, b := range l.blocks {
+		data, offset := buf[:b.Size], at
+		at += int64(b.Size)
+		if !c.has(chunk, i) {
+			continue
+		}
+		size += int64(b.Size)
+		err := c.readAt(data, offset)
+		if err == nil && content.Sum(data) != b.Hash {
+			err = content.ErrCorrupt
+		}
+		if err != nil && !isDamage(err) {
+			return damage, 0, err
+		}
+		if err != nil {
+			damage.Blocks |= 1 << i
+			if damage.Err == nil {
+				damage.Err = fmt.Errorf("block %d of chunk %d: %w", i, chunk, ifShort(err))
+			}
+		}
+	}
+	return damage, size, nil
+}
+
+// listed reports whether the list of a chunk was learnt.
+func (c *Content) listed(chunk int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.partial == nil || c.partial.lists[chunk].count > 0
+}
+
+// isDamage tells bytes that are wrong, missing or unreadable from a process that
+// may not open the file, or can't open any more.
+func isDamage(err error) bool {
+	var at *fs.PathError
+	return errors.Is(ifShort(err), content.ErrCorrupt) || errors.Is(err, content.ErrFormat) ||
+		errors.Is(err, errLists) || errors.As(err, &at) && at.Op == "read"
+}
+
+// distrust makes blocks count no more, in memory.
+func (c *Content) distrust(d Damage) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lost == nil {
+		c.lost = make(map[int]uint64)
+	}
+	c.lost[d.Chunk] |= d.Blocks
+	c.tell()
+}
