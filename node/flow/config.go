@@ -1,4 +1,147 @@
 package flow
 
-// DefaultFlying is Config.Flying's default.
-const DefaultFlying = 64 << 20
+import (
+	"errors"
+	"math/rand/v2"
+	"runtime"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"go.uber.org/zap"
+
+	"github.com/p2pnode/p2pnode/bandwidth"
+	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/discovery"
+)
+
+// A Target is where the content goes (a content of content/store). Its methods
+// may be called from several goroutines, and are called by nobody once Run has
+// returned.
+type Target interface {
+	ID() content.ID
+	Manifest() *content.Manifest
+	// Have returns the chunks that are whole; the map is the caller's.
+	Have() *roaring.Bitmap
+	// Verified returns a bit per block of a chunk.
+	Verified(chunk int) uint64
+	// Blocks returns the block list of a chunk, if it is known.
+	Blocks(chunk int) ([]content.Block, bool)
+	// SetBlocks takes a block list. The error wraps content.ErrCorrupt or
+	// content.ErrFormat if it isn't the list of this chunk; any other is ours.
+	SetBlocks(chunk int, node []byte) error
+	// WriteBlock takes a block of a known list; fresh is false if it was there.
+	// The error wraps content.ErrCorrupt if these are other bytes; any other is
+	// ours.
+	WriteBlock(chunk, block int, data []byte) (fresh bool, err error)
+}
+
+// A Source is a peer to ask (a session of node/exchange). Request and Follow
+// don't wait for the peer.
+type Source interface {
+	Peer() peer.ID
+	Link() bandwidth.Link
+	// Done is closed when nothing more can be asked.
+	Done() <-chan struct{}
+	// Follow calls f with the map of the chunks that the peer has of the content,
+	// which has so many, and again whenever it changes. The map is the callee's;
+	// f doesn't block.
+	Follow(id content.ID, chunks int, f func(have *roaring.Bitmap)) (stop func(), err error)
+	// Request asks for blocks of a chunk (all ones: for all that it has), and for
+	// its block list before them. If there is no error, sink is told the end,
+	// after cancel too; cancel may be called after that and again.
+	Request(id content.ID, chunk int, want uint64, list bool, sink Sink) (cancel func(), err error)
+}
+
+// A Sink takes what a request brings; it has the method set of exchange.Sink. Its
+// methods are called one at a time, and don't block for long.
+type Sink interface {
+	List(node []byte) error
+	// Block takes a block. The callee calls release exactly once, when it no
+	// longer reads data.
+	Block(index int, data []byte, release func())
+	// End comes once and last: nil if all was sent.
+	End(err error)
+}
+
+// Bans is what a node knows of peers that gave bad bytes, in all its flows. Its
+// methods don't block.
+type Bans interface {
+	Ban(p peer.ID, until time.Time)
+	// Banned returns until when; the zero time if it isn't.
+	Banned(p peer.ID) time.Time
+}
+
+// Defaults of a Config.
+const (
+	DefaultFlying = 64 << 20
+	DefaultBanFor = time.Hour
+)
+
+// A Config says what a Flow works with. Zero means the default.
+type Config struct {
+	Target Target // required
+	// Rank orders the sources that could be asked now; who is left out isn't
+	// asked. Required. It is called for every request.
+	Rank func([]discovery.Candidate, time.Time) []discovery.Choice
+	// Log is required; zap.NewNop() is one.
+	Log *zap.Logger
+	// Ring keeps the decisions. Default: one of the flow's own.
+	Ring *Ring
+	// Bans outlive the flow. Default: they don't.
+	Bans Bans
+	// BanFor is how long a peer is banned that gave two bad blocks. Default 1 h.
+	BanFor time.Duration
+	// Outcome reads the error that a request ended with; it isn't asked about nil.
+	// Default: content.ErrNotFound is Refused, all others are Cancelled.
+	Outcome func(error) Outcome
+	// Workers is how many blocks are hashed and written at once. Default: half
+	// the cores, 2 at least. SHA-256 alone does 1 to 2 GB/s per core.
+	Workers int
+	// Flying bounds the bytes that are asked for or wait for a worker: the memory
+	// that blocks may take. Default 64 MiB, half of what 1.3 GB/s bring in 100 ms.
+	// One chunk is always asked for.
+	Flying int64
+	// Seed makes this node's order of chunks differ from others'. Default: random.
+	Seed uint64
+}
+
+func (c Config) withDefaults() Config {
+	if c.Target == nil || c.Rank == nil || c.Log == nil {
+		panic("flow: Target, Rank and Log are required")
+	}
+	if c.Ring == nil {
+		c.Ring = NewRing(0)
+	}
+	if c.Bans == nil {
+		c.Bans = noBans{}
+	}
+	if c.BanFor == 0 {
+		c.BanFor = DefaultBanFor
+	}
+	if c.Outcome == nil {
+		c.Outcome = outcome
+	}
+	if c.Workers == 0 {
+		c.Workers = max(2, runtime.NumCPU()/2)
+	}
+	if c.Flying == 0 {
+		c.Flying = DefaultFlying
+	}
+	if c.Seed == 0 {
+		c.Seed = rand.Uint64()
+	}
+	return c
+}
+
+func outcome(err error) Outcome {
+	if errors.Is(err, content.ErrNotFound) {
+		return Refused
+	}
+	return Cancelled
+}
+
+type noBans struct{}
+
+func (noBans) Ban(peer.ID, time.Time)   {}
+func (noBans) Banned(peer.ID) time.Time { return time.Time{} }

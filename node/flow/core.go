@@ -286,6 +286,7 @@ func (c *core) judge(now time.Time, ev judged) {
 	s := c.byID[ev.Source]
 	if s != nil {
 		s.unjudged = max(s.unjudged-bytes, 0)
+		s.heard = now
 	}
 	if w := c.under[ev.Chunk]; w != nil && w.unjudged&bit != 0 {
 		w.unjudged &^= bit

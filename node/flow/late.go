@@ -20,12 +20,13 @@ const (
 	guess = 100 * time.Millisecond
 )
 
-// watch looks at what is asked and not here.
+// watch looks at what is asked and not here. A source of which blocks wait for a
+// verdict isn't silent: it may be us who don't read on.
 func (c *core) watch(now time.Time) {
 	c.rest = c.remaining(now)
 	for _, s := range c.sources {
 		s.spare = s.dry == c.order.changes // before doubts change it
-		if len(s.open) > 0 && !s.stalled && now.Sub(s.heard) > s.patience() {
+		if len(s.open) > 0 && s.unjudged == 0 && !s.stalled && now.Sub(s.heard) > s.patience() {
 			s.stalled = true
 			c.fail(now, s, s.open[0].chunk, discovery.Stalled)
 		}

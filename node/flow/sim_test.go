@@ -44,7 +44,10 @@ type swarm struct {
 	disk   func(time.Duration) time.Duration
 }
 
-const simBlock, simBlocks = 64 << 10, 16
+const (
+	simBlock, simBlocks = 64 << 10, 16
+	simHeld             = 32
+)
 
 // A simPeer is a peer in a swarm.
 type simPeer struct {
@@ -61,6 +64,7 @@ type simPeer struct {
 	at      int // blocks of queue[0] that went
 	sending bool
 	life    int // grows when it leaves: what was on its way is lost
+	held    int // blocks that wait for a verdict: beyond simHeld nothing is read
 	sent    int // blocks
 	bad     int // of these
 	bans    int
@@ -191,7 +195,7 @@ func (w *swarm) tell(p *simPeer) {
 func (w *swarm) leave(p *simPeer) {
 	w.logf("%s leaves", p.name)
 	p.life++
-	p.queue, p.at, p.sending = nil, 0, false
+	p.queue, p.at, p.sending, p.held = nil, 0, false, 0
 	w.step(left{p.id})
 }
 
@@ -331,7 +335,7 @@ func (w *swarm) send(p *simPeer, first bool) {
 			p.queue, p.at, first = p.queue[1:], 0, true
 			continue
 		}
-		if p.rate == 0 {
+		if p.rate == 0 || p.held >= simHeld {
 			p.sending = true
 			return
 		}
@@ -377,7 +381,14 @@ func (w *swarm) block(p *simPeer, a ask, block int, good bool) {
 	if w.disk != nil {
 		delay = w.disk(w.now.Sub(w.start))
 	}
+	p.held++
+	life := p.life
 	w.after(delay, func() {
+		if life == p.life {
+			if p.held--; p.held == simHeld-1 && p.sending && p.rate > 0 {
+				defer w.send(p, false)
+			}
+		}
 		switch bit := uint64(1) << block; {
 		case !good:
 			ev.Verdict = Corrupt

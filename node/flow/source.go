@@ -77,7 +77,7 @@ type source struct {
 
 	speed   speed
 	latency time.Duration // request to first frame, smoothed; 0 while unknown
-	heard   time.Time     // the last frame, or when it began to owe something
+	heard   time.Time     // the last frame or verdict, or when it began to owe something
 
 	standing
 	dry   uint64 // order.changes when there was nothing to ask it for
