@@ -60,12 +60,13 @@ var tree = layout{
 	// Bytes from a peer, a disk, an origin or a console arrive here: each of
 	// these has a fuzz target (G45).
 	foreign: map[string]string{
-		"content":       "manifests, block lists and releases from peers",
-		"content/store": "journals and names from a disk that crashed",
-		"node":          "its book of peers, from a disk that crashed",
-		"node/api":      "requests from anyone in the node's group",
-		"node/exchange": "frames from peers",
-		"node/trust":    "tokens, credentials, envelopes, revocation lists",
+		"content":        "manifests, block lists and releases from peers",
+		"content/store":  "journals and names from a disk that crashed",
+		"discovery/mdns": "packets from anyone on the subnet",
+		"node":           "its book of peers, from a disk that crashed",
+		"node/api":       "requests from anyone in the node's group",
+		"node/exchange":  "frames from peers",
+		"node/trust":     "tokens, credentials, envelopes, revocation lists",
 	},
 
 	// These import a decoder and yet read no foreign bytes.

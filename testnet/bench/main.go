@@ -6,6 +6,7 @@
 //	go run ./testnet/bench speed [-size MIB] [-runs N] [-dir DIR] [-veth]
 //	go run ./testnet/bench add   [-size MIB] [-runs N] [-dir DIR]
 //	go run ./testnet/bench idle  [-for D] [-runs N] [-dir DIR]
+//	go run ./testnet/bench profile [-size MIB] [-dir DIR]
 //
 // Every figure stands beside a baseline of the same run, because machines
 // differ and are busy. README.md keeps the figures that were found.
@@ -24,7 +25,7 @@ import (
 	"github.com/p2pnode/p2pnode/testnet/scenario"
 )
 
-const usage = "usage: go run ./testnet/bench speed|add|idle [flags]"
+const usage = "usage: go run ./testnet/bench speed|add|idle|profile [flags]"
 
 // options are the flags of all commands.
 type options struct {
@@ -64,7 +65,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	o.size = *mib << 20
-	measure := map[string]func(context.Context, *bench) error{"speed": speed, "add": add, "idle": idle}[args[0]]
+	measure := map[string]func(context.Context, *bench) error{"speed": speed, "add": add, "idle": idle, "profile": profile}[args[0]]
 	if measure == nil {
 		return fmt.Errorf("no command %q; %s", args[0], usage)
 	}
