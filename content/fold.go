@@ -52,7 +52,7 @@ type normalizer struct {
 	iter  norm.Iter
 	caser *cases.Caser
 
-	text, flat, folded, done []byte
+	text, flat, folded []byte
 }
 
 // composed reports whether p, which is valid UTF-8, is in form NFC.
@@ -77,8 +77,8 @@ func (n *normalizer) fold(p string) []byte {
 	n.text = append(n.text[:0], p...)
 	if ascii(p) {
 		for i, c := range n.text {
-			if 'A' <= c && c <= 'Z' {
-				n.text[i] = c + 'a' - 'A'
+			if 'a' <= c && c <= 'z' {
+				n.text[i] = c - 'a' + 'A' // the first of the two, as below
 			}
 		}
 		return n.text
@@ -94,8 +94,8 @@ func (n *normalizer) fold(p string) []byte {
 	if err != nil {
 		panic(fmt.Sprintf("fold %+q: %v", p, err)) // the buffer is large enough
 	}
-	n.done = n.decompose(n.done[:0], n.folded[:size])
-	return dropIgnorable(n.done)
+	n.flat = n.decompose(n.flat[:0], n.folded[:size])
+	return appendShown(n.text[:0], n.flat)
 }
 
 // decompose appends text in form NFD to b.
@@ -116,16 +116,21 @@ func ascii(p string) bool {
 	return true
 }
 
-// dropIgnorable removes, in place, the graphic characters that show nothing:
-// variation selectors, joiners of letters, fillers.
-func dropIgnorable(b []byte) []byte {
-	kept := b[:0]
-	for len(b) > 0 {
-		r, n := utf8.DecodeRune(b)
-		if !unicode.In(r, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point) {
-			kept = append(kept, b[:n]...)
+// appendShown appends the characters of text that show something, which variation
+// selectors, joiners of letters and fillers don't. Of those that differ in case
+// only it takes one: cases.Fold leaves some, the Cherokee, apart.
+func appendShown(b, text []byte) []byte {
+	for len(text) > 0 {
+		r, n := utf8.DecodeRune(text)
+		text = text[n:]
+		if unicode.In(r, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point) {
+			continue
 		}
-		b = b[n:]
+		first := r
+		for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
+			first = min(first, other)
+		}
+		b = utf8.AppendRune(b, first)
 	}
-	return kept
+	return b
 }
