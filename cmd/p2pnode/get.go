@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/p2pnode/p2pnode/node/api"
+)
+
+func (a *app) getCommand() *cobra.Command {
+	var r api.GetRequest
+	var timeout time.Duration
+	c := &cobra.Command{
+		Use:     "get ID|NAME[@VERSION] -o PATH",
+		GroupID: groupContent,
+		Short:   "Get content and write it to a path",
+		Long: `Get content from whoever has it, and write it to PATH. Every byte is checked
+against its hash before it counts. What is fetched stays in the node's store and
+is given to others; a get that was interrupted goes on from there.
+
+If nobody who has the content is found in 30 s, or in --timeout, the answer is
+what was tried, and exit code 11.`,
+		Example: `  p2pnode get pos-image -o ./pos-image.iso            the newest release
+  p2pnode get pos-image@7.2 -o ./pos-image.iso
+  p2pnode get bafyrei... -o /srv/menu --overwrite --timeout 10m`,
+		Args:              args("an ID or NAME"),
+		ValidArgsFunction: a.completeContents,
+		RunE: func(cmd *cobra.Command, got []string) error {
+			if r.Output == "" {
+				return usageError{errors.New("get: say where to: -o PATH")}
+			}
+			abs, err := filepath.Abs(r.Output)
+			if err != nil {
+				return fmt.Errorf("get: %w", err)
+			}
+			r.Ref, r.Output, r.Timeout = got[0], abs, api.Seconds(timeout)
+			return a.get(cmd.Context(), r)
+		},
+	}
+	f := c.Flags()
+	f.SortFlags = false
+	f.StringVarP(&r.Output, "output", "o", "", "`PATH` to write to: of the file, or of the folder for a tree")
+	f.BoolVar(&r.Overwrite, "overwrite", false, "replace what is there")
+	f.Var(timeFlag{&timeout}, "timeout", "give up after this time (default: 30 s without anybody who has it, else never)")
+	return c
+}
+
+func (a *app) get(ctx context.Context, r api.GetRequest) error {
+	res, err := long(a, false, func(c *api.Client, m *meter) (api.GetResult, error) {
+		return c.Get(ctx, r, func(s api.FlowStatus) { m.show(flowText(r.Ref, s), s) })
+	})
+	if errors.Is(context.Cause(ctx), errSignal) && err != nil {
+		return api.Errorf(api.Interrupted, "What is verified stays: the same command goes on from there", "get %s: interrupted", r.Ref)
+	}
+	if err != nil {
+		return err
+	}
+	return a.summary(res, func(w io.Writer) error {
+		fetched := res.From.Total()
+		took := time.Duration(res.Elapsed)
+		parts := []string{}
+		for _, p := range []struct {
+			name string
+			n    int64
+		}{{"lan", res.From.LAN}, {"wan", res.From.WAN}, {"origin", res.From.Origin}, {"here already", res.Here}} {
+			if p.n > 0 {
+				parts = append(parts, p.name+" "+size(p.n))
+			}
+		}
+		if len(parts) == 0 {
+			parts = append(parts, "nothing to fetch")
+		}
+		pace := ""
+		if fetched > 0 {
+			pace = " at " + speed(api.MeanRate(fetched, took))
+		}
+		verified := "verified"
+		if !res.Verified {
+			verified = "NOT VERIFIED"
+		}
+		_, err := fmt.Fprintf(w, "%s%s, %s, %s%s\nfrom  %s; wasted %s\n%s  %s\n",
+			title(res.Name, res.Version, "  "), size(res.Size), count(res.Files, "file"), span(took), pace,
+			strings.Join(parts, ", "), size(res.Wasted.Duplicate+res.Wasted.Corrupt), verified, res.Output)
+		return err
+	})
+}
+
+// flowText is how a get stands, in a line. ref stands for the content until its
+// name is known.
+func flowText(ref string, s api.FlowStatus) string {
+	name := title(s.Name, s.Version, "")
+	if name == "" {
+		name = ref
+		if r := []rune(ref); len(r) > 20 {
+			name = string(r[:9]) + "…" + string(r[len(r)-4:])
+		}
+	}
+	elapsed := time.Duration(s.Elapsed)
+	if s.Phase == api.Finding || s.Total == 0 {
+		return fmt.Sprintf("%s  looking for it  %s  lan %d wan %d", name, clock(elapsed), s.Sources.LAN, s.Sources.WAN)
+	}
+	line := fmt.Sprintf("%s  %s  %s", name, percent(s.Done, s.Total), share(s.Done, s.Total))
+	switch s.Phase {
+	case api.Writing:
+		return line + "  writing"
+	case api.Waiting:
+		return line + "  waiting: " + s.Reason
+	}
+	line += fmt.Sprintf("  %s  lan %d wan %d", speed(s.Rate), s.Sources.LAN, s.Sources.WAN)
+	if s.Left > 0 {
+		line += "  ETA " + clock(time.Duration(s.Left))
+	}
+	return line
+}
