@@ -270,24 +270,33 @@ func (c *Content) pin(file int, create bool) (*handle, error) {
 	c.mu.Lock()
 	s := slot{c, file, c.partial != nil}
 	c.mu.Unlock()
-	return c.store.files.pin(s, func() (*os.File, error) {
-		flag := os.O_RDONLY
-		if s.write {
-			flag = os.O_RDWR
-		}
-		switch file {
-		case journalFile:
-			return os.OpenFile(filepath.Join(c.dir, journalName), flag, 0)
-		case listsFile:
-			return os.OpenFile(filepath.Join(c.dir, listsName), flag, 0)
-		}
-		dir, name := filepath.Join(c.dir, filesName), c.manifest.Files[file].Path
-		f, err := openBelow(dir, name, flag)
-		if create && errors.Is(err, fs.ErrNotExist) {
-			return c.create(dir, file)
-		}
-		return f, err
-	})
+	if h := c.store.files.pin(s); h != nil {
+		return h, nil
+	}
+	f, err := c.open(s, create)
+	if err != nil {
+		return nil, err
+	}
+	return c.store.files.add(s, f), nil
+}
+
+func (c *Content) open(s slot, create bool) (*os.File, error) {
+	flag := os.O_RDONLY
+	if s.write {
+		flag = os.O_RDWR
+	}
+	switch s.file {
+	case journalFile:
+		return os.OpenFile(filepath.Join(c.dir, journalName), flag, 0)
+	case listsFile:
+		return os.OpenFile(filepath.Join(c.dir, listsName), flag, 0)
+	}
+	dir := filepath.Join(c.dir, filesName)
+	f, err := openBelow(dir, c.manifest.Files[s.file].Path, flag)
+	if create && errors.Is(err, fs.ErrNotExist) {
+		return c.create(dir, s.file)
+	}
+	return f, err
 }
 
 // create makes a file and the folders it is in.

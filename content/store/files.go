@@ -52,32 +52,41 @@ func newFileTable() *fileTable {
 	return &fileTable{open: make(map[slot]*handle), dirty: make(map[*Content]map[*handle]struct{})}
 }
 
-// pin returns the file of a slot, opened by open unless it is open. The caller
-// unpins it.
-func (t *fileTable) pin(s slot, open func() (*os.File, error)) (*handle, error) {
+// pin returns the file of a slot if it is open, and else nil. The caller unpins
+// it.
+func (t *fileTable) pin(s slot) *handle {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	h, ok := t.open[s]
 	if !ok {
-		t.mu.Unlock()
-		f, err := open()
-		if err != nil {
-			return nil, err
-		}
-		t.mu.Lock()
-		if h, ok = t.open[s]; ok {
-			defer f.Close() // somebody else was faster
-		} else {
-			h = &handle{File: f, slot: s}
-			t.open[s] = h
-		}
+		return nil
 	}
+	t.hold(h)
+	return h
+}
+
+// add makes f the file of a slot, unless another got there first; then f is
+// closed. It returns the file of the slot, pinned.
+func (t *fileTable) add(s slot, f *os.File) *handle {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h, ok := t.open[s]
+	if ok {
+		f.Close() // nothing was written to it
+	} else {
+		h = &handle{File: f, slot: s}
+		t.open[s] = h
+	}
+	t.hold(h)
+	return h
+}
+
+func (t *fileTable) hold(h *handle) {
 	h.pins++
 	if h.idle != nil {
 		t.idle.Remove(h.idle)
 		h.idle = nil
 	}
-	t.mu.Unlock()
-	return h, nil
 }
 
 func (t *fileTable) unpin(h *handle) {
@@ -156,6 +165,18 @@ func (t *fileTable) close(s slot) error {
 		return nil
 	}
 	return t.forget(h)
+}
+
+// closeIdle closes the files of c that nobody uses, so that whoever is next finds
+// what is under their names now.
+func (t *fileTable) closeIdle(c *Content) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for s, h := range t.open {
+		if s.content == c && h.idle != nil {
+			t.forget(h)
+		}
+	}
 }
 
 // drop closes all files of c, of which nobody has any pinned.

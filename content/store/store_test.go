@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -13,6 +14,13 @@ import (
 func TestMain(m *testing.M) {
 	if crashChild() {
 		return
+	}
+	// In memory where there is such a thing: the store syncs a lot, and the tests
+	// are not about the disk. They need less than 64 MiB.
+	if _, set := os.LookupEnv("TMPDIR"); !set {
+		if _, err := os.Stat("/dev/shm"); err == nil {
+			os.Setenv("TMPDIR", "/dev/shm")
+		}
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -236,6 +236,7 @@ func (c *Content) lose() error {
 	c.tell()
 	c.mu.Unlock()
 	c.store.lists.drop(c)
+	c.store.files.closeIdle(c) // a file that is gone is made anew
 	if was == nil {
 		return c.dropLists()
 	}

@@ -29,6 +29,11 @@ func (c *Content) Verify(ctx context.Context, progress func(done, total int64)) 
 		return nil, err
 	}
 	defer c.busy.Done()
+	// It is about what is on the disk, under the names it should have.
+	if err := c.flush(); err != nil {
+		return nil, err
+	}
+	c.store.files.closeIdle(c)
 	v := verification{content: c, total: c.Progress(), progress: progress}
 	g, inner := errgroup.WithContext(ctx)
 	g.SetLimit(c.store.cfg.Workers)
