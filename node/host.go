@@ -11,11 +11,9 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p"
-	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
-	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/libp2p/go-libp2p/x/rate"
@@ -32,9 +30,8 @@ const defaultPort = 4740
 
 // A hostConfig says how the libp2p host of a node is to be.
 type hostConfig struct {
-	key crypto.PrivKey
-	// admission has the security protocol, transports and gater that let in
-	// members only (trust.Admission). Nothing here may open a way around it: no
+	// admission has the identity, and the security protocol, transports, muxer
+	// and gater that let in members only (trust.Admission). Nothing here may open a way around it: no
 	// other transport, no AutoNAT (it dials back as a stranger), no relay.
 	admission libp2p.Option
 	// listen has the addresses to listen on. Empty: the default port on every
@@ -83,10 +80,8 @@ func newHost(cfg hostConfig) (_ host.Host, err error) {
 		measured = libp2p.PrometheusRegisterer(cfg.metrics)
 	}
 	h, err := libp2p.New(
-		libp2p.Identity(cfg.key),
 		cfg.admission,
 		libp2p.ListenAddrs(listen...),
-		libp2p.Muxer(yamux.ID, yamux.DefaultTransport),
 		libp2p.ResourceManager(resources),
 		libp2p.ConnectionManager(conns),
 		libp2p.SwarmOpts(swarm.WithDialRanker(rankDials)),

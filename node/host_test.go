@@ -1,7 +1,6 @@
 package node
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p"
-	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -32,18 +30,9 @@ var anyone = libp2p.ChainOptions(
 	libp2p.Transport(libp2pquic.NewTransport),
 )
 
-func hostKey(t *testing.T) crypto.PrivKey {
-	t.Helper()
-	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
 func startHost(t *testing.T, cfg hostConfig) host.Host {
 	t.Helper()
-	cfg.key, cfg.admission = hostKey(t), anyone
+	cfg.admission = anyone
 	if cfg.log == nil {
 		cfg.log = zap.NewNop()
 	}
@@ -121,7 +110,7 @@ func TestHostConnectsOverQUICWhereTCPIsClosed(t *testing.T) {
 func TestHostSaysWhichAddressIsTaken(t *testing.T) {
 	a := startHost(t, hostConfig{listen: loopback("tcp/0")})
 	taken := a.Network().ListenAddresses()
-	h, err := newHost(hostConfig{key: hostKey(t), admission: anyone, listen: taken, log: zap.NewNop()})
+	h, err := newHost(hostConfig{admission: anyone, listen: taken, log: zap.NewNop()})
 	if err == nil {
 		h.Close()
 		t.Fatal("two hosts listen on one port")
@@ -164,7 +153,7 @@ func TestHostThatFailsLeavesNothingBehind(t *testing.T) {
 		{admission: anyone, listen: []ma.Multiaddr{ma.StringCast("/ip4/192.0.2.1/tcp/0")}},
 		{admission: func(*libp2p.Config) error { return errors.New("no credential") }, listen: loopback("tcp/0")},
 	} {
-		cfg.key, cfg.log = hostKey(t), zap.NewNop()
+		cfg.log = zap.NewNop()
 		if h, err := newHost(cfg); err == nil {
 			h.Close()
 			t.Error("made a host of nonsense")

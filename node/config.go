@@ -1,0 +1,87 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/p2pnode/p2pnode/node/trust"
+)
+
+// A Config says how a node is to be. The zero value of a field means its
+// default.
+type Config struct {
+	// Data is the folder that holds everything of the node. Required.
+	Data string
+	// Site names the location of a node that starts an enterprise of its own.
+	// A node that joined has its site from its credential, and Site must be
+	// empty or the same. Default "default".
+	Site string
+	// Name is what people call this node; default the host's name.
+	Name string
+	// Listen has the addresses to listen on. Default: port 4740, TCP and QUIC,
+	// IPv4 and IPv6, every interface; a free port if that one is taken.
+	Listen []ma.Multiaddr
+	// Bootstrap has addresses (with /p2p/ID) of members to meet first, beside
+	// those from the invite and those met before.
+	Bootstrap []ma.Multiaddr
+	// MDNS says on which interfaces neighbours are looked for: "auto" (the
+	// default: every one that can multicast), "off", or interface names.
+	MDNS []string
+	// DHTClient keeps this node from serving the DHT: for endpoints beside
+	// others that do. Default: it serves.
+	DHTClient bool
+	// Workers bounds the cores used for hashing. Default: half of them.
+	Workers int
+	// FirstSource is how long a fetch waits for a first source before it gives
+	// up. Default 30 s. A fetch that ever had one doesn't give up by itself.
+	FirstSource time.Duration
+	// API says whether the local API is served. Default: it is.
+	API APIMode
+	// Line is told of every TCP connection once its remote is admitted, and may
+	// count or hold its bytes (below TLS): see trust.Line. Default: none.
+	Line func(remote trust.Credential) trust.Line
+}
+
+// An APIMode says whether a node serves the local API.
+type APIMode uint8
+
+const (
+	APISocket APIMode = iota // on a unix socket (named pipe on Windows) in Data
+	APIOff                   // not at all: several nodes in one process
+)
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Data == "" {
+		return c, errors.New("no data folder given")
+	}
+	abs, err := filepath.Abs(c.Data)
+	if err != nil {
+		return c, fmt.Errorf("data folder %s: %w", c.Data, err)
+	}
+	c.Data = abs
+	if len(c.MDNS) == 0 {
+		c.MDNS = []string{"auto"}
+	}
+	if c.Workers == 0 {
+		c.Workers = max(1, runtime.NumCPU()/2)
+	}
+	if c.FirstSource == 0 {
+		c.FirstSource = 30 * time.Second
+	}
+	return c, nil
+}
+
+func (c Config) mdnsOff() bool { return len(c.MDNS) == 1 && c.MDNS[0] == "off" }
+
+// Folders below Data. Each worker owns one.
+func (c Config) trustDir() string { return filepath.Join(c.Data, "trust") }
+func (c Config) storeDir() string { return filepath.Join(c.Data, "store") }
+func (c Config) dhtDir() string   { return filepath.Join(c.Data, "dht") }
+func (c Config) peersFile() string {
+	return filepath.Join(c.Data, "peers.json")
+}

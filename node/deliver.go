@@ -1,0 +1,289 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/p2pnode/p2pnode/bandwidth"
+	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/content/store"
+	"github.com/p2pnode/p2pnode/node/api"
+	"github.com/p2pnode/p2pnode/node/flow"
+	"github.com/p2pnode/p2pnode/node/trust"
+)
+
+// reportEvery is how often a get tells how it stands.
+const reportEvery = 200 * time.Millisecond
+
+// A delivery is one person's get: it finds, fetches, and writes a copy.
+type delivery struct {
+	node  *Node
+	ref   ref
+	start time.Time
+
+	mu      sync.Mutex
+	release signedRelease
+	id      content.ID
+	fetch   *fetch
+	tried   func() []string
+	here    int64 // bytes held before
+	written int64 // of the user's copy
+	total   int64 // of the content, once it is written
+}
+
+// Get implements api.Node.
+func (l local) Get(ctx context.Context, r api.GetRequest, report func(api.FlowStatus)) (api.GetResult, error) {
+	what, err := parseRef(r.Ref)
+	if err != nil {
+		return api.GetResult{}, api.Errorf(api.Usage, "See what is here: p2pnode content ls", "%w", err)
+	}
+	d := &delivery{node: l.Node, ref: what, start: time.Now()}
+	if report != nil {
+		stop := d.reports(report)
+		defer stop()
+	}
+	if r.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(r.Timeout))
+		defer cancel()
+	}
+	c, err := d.bring(ctx)
+	if err != nil {
+		return api.GetResult{}, d.explain(err)
+	}
+	output := d.output(c, r.Output)
+	if err := c.Export(ctx, output, store.ExportOptions{Overwrite: r.Overwrite, Progress: d.wrote}); err != nil {
+		return api.GetResult{}, d.explainExport(output, err)
+	}
+	return d.result(c, output), nil
+}
+
+// output returns where the copy goes: a file given a folder goes into it, as with
+// cp.
+func (d *delivery) output(c *store.Content, wanted string) string {
+	m := c.Manifest()
+	if !m.Single() {
+		return wanted
+	}
+	if info, err := os.Stat(wanted); err == nil && info.IsDir() {
+		return filepath.Join(wanted, m.Files[0].Path)
+	}
+	return wanted
+}
+
+// bring makes the content whole in the store.
+func (d *delivery) bring(ctx context.Context) (*store.Content, error) {
+	id, known, err := d.identify(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	d.id = id
+	d.mu.Unlock()
+	if c, ok := d.node.store.Get(id); ok {
+		d.mu.Lock()
+		d.here = c.Progress()
+		d.mu.Unlock()
+	}
+	return d.node.fetch(ctx, id, known, func(f *fetch) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.fetch, d.tried = f, f.scout.Tried
+	})
+}
+
+// identify returns which content is meant, and the releases that say so.
+func (d *delivery) identify(ctx context.Context) (content.ID, []signedRelease, error) {
+	if d.ref.name == "" {
+		known := d.node.catalogue.of(d.ref.id)
+		if len(known) > 0 {
+			d.named(known[0])
+		}
+		return d.ref.id, known, nil
+	}
+	find, cancel := context.WithTimeout(ctx, d.node.cfg.FirstSource)
+	defer cancel()
+	r, err := d.node.resolve(find, d.ref, func(tried func() []string) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.tried = tried
+	})
+	if err != nil {
+		if errors.Is(err, content.ErrNotFound) && ctx.Err() == nil {
+			err = &unfoundError{what: d.ref.String(), after: time.Since(d.start), tried: d.attempts()}
+		}
+		return content.ID{}, nil, err
+	}
+	d.named(r)
+	return r.Content, []signedRelease{r}, nil
+}
+
+func (d *delivery) named(r signedRelease) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.release = r
+}
+
+func (d *delivery) wrote(done, total int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.written, d.total = done, total
+}
+
+func (d *delivery) attempts() []string {
+	d.mu.Lock()
+	tried := d.tried
+	d.mu.Unlock()
+	if tried == nil {
+		return nil
+	}
+	return tried()
+}
+
+// reports tells status until stop is called.
+func (d *delivery) reports(report func(api.FlowStatus)) (stop func()) {
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(reportEvery)
+		defer tick.Stop()
+		for {
+			report(d.status())
+			select {
+			case <-quit:
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	return func() { close(quit); <-done }
+}
+
+// flowStatus returns the flow's status if there is one by now.
+func (f *fetch) flowStatus() (flow.Status, bool) {
+	if f == nil {
+		return flow.Status{}, false
+	}
+	select {
+	case <-f.begun:
+		return f.flow.Status(), true
+	default:
+		return flow.Status{}, false
+	}
+}
+
+func (d *delivery) status() api.FlowStatus {
+	d.mu.Lock()
+	f := d.fetch
+	st := api.FlowStatus{
+		Name: d.release.Name, Version: d.release.Version, Phase: api.Finding,
+		Elapsed: api.Seconds(time.Since(d.start)),
+	}
+	if d.id != (content.ID{}) {
+		st.Content = d.id.String()
+	}
+	written, total := d.written, d.total
+	d.mu.Unlock()
+	fs, ok := f.flowStatus()
+	if ok {
+		st.Phase, st.Done, st.Total, st.Rate, st.Left = api.Fetching, fs.Done, fs.Total, fs.Rate, api.Seconds(fs.Left)
+		if fs.Waiting != 0 {
+			st.Phase, st.Reason = api.Waiting, fs.Waiting.String()
+		}
+		st.From, st.Sources, st.Wasted = shares(fs)
+	}
+	if total > 0 {
+		st.Phase, st.Reason, st.Done, st.Total, st.Left = api.Writing, "", written, total, 0
+	}
+	return st
+}
+
+// shares sums what came over each kind of link.
+func shares(fs flow.Status) (from, sources api.ByLink, wasted api.Wasted) {
+	for _, s := range fs.Shares {
+		switch s.Link {
+		case bandwidth.LAN:
+			from.LAN, sources.LAN = s.Verified, int64(s.Sources)
+		case bandwidth.WAN:
+			from.WAN, sources.WAN = s.Verified, int64(s.Sources)
+		case bandwidth.Origin:
+			from.Origin, sources.Origin = s.Verified, int64(s.Sources)
+		}
+		wasted.Duplicate += s.Duplicate
+		wasted.Corrupt += s.Corrupt
+	}
+	return from, sources, wasted
+}
+
+func (d *delivery) result(c *store.Content, output string) api.GetResult {
+	d.mu.Lock()
+	f := d.fetch
+	m := c.Manifest()
+	r := api.GetResult{
+		Content: c.ID().String(), Name: d.release.Name, Version: d.release.Version, Output: output,
+		Size: m.Size(), Files: countFiles(m), Here: d.here, Verified: true, Elapsed: api.Seconds(time.Since(d.start)),
+	}
+	d.mu.Unlock()
+	if fs, ok := f.flowStatus(); ok {
+		r.Here = fs.Resumed
+		r.From, _, r.Wasted = shares(fs)
+	}
+	if r.Name == "" {
+		if known := d.node.catalogue.of(c.ID()); len(known) > 0 {
+			r.Name, r.Version = known[0].Name, known[0].Version
+		}
+	}
+	return r
+}
+
+// countFiles returns the regular files of a content.
+func countFiles(m *content.Manifest) int {
+	n := 0
+	for _, f := range m.Files {
+		if !f.Mode.IsDir() {
+			n++
+		}
+	}
+	return n
+}
+
+// explain makes of an error what a person can act on.
+func (d *delivery) explain(err error) error {
+	again := "Run the same command again: what is verified is kept, and it goes on from there"
+	var un *unfoundError
+	switch {
+	case errors.As(err, &un):
+		e := api.Errorf(api.NotFound, "See who is connected: p2pnode peer ls. Check the network: p2pnode doctor. Wait longer: --timeout", "%w", err)
+		e.Tried = un.tried
+		return e
+	case errors.Is(err, errNoRelease), errors.Is(err, trust.ErrRollback), errors.Is(err, trust.ErrEquivocation):
+		return api.Errorf(api.NotPermitted, "Ask the publisher for a release: p2pnode add --name N on the publisher's node", "%w", err)
+	case errors.Is(err, content.ErrNoSpace):
+		return api.Errorf(api.NoSpace, "Make room (p2pnode content ls, p2pnode content rm), then run the same command again", "%w", err)
+	case errors.Is(err, context.DeadlineExceeded):
+		if fs, ok := d.fetch.flowStatus(); ok && fs.Shares != ([len(bandwidth.Links)]flow.Share{}) {
+			return api.Errorf(api.TimedOut, again, "%s is not complete after %s: %w", d.ref, time.Since(d.start).Round(time.Second), err)
+		}
+		e := api.Errorf(api.NotFound, "See who is connected: p2pnode peer ls. Check the network: p2pnode doctor", "nobody who has %s was found in %s", d.ref, time.Since(d.start).Round(time.Second))
+		e.Tried = d.attempts()
+		return e
+	}
+	return err
+}
+
+func (d *delivery) explainExport(output string, err error) error {
+	switch {
+	case errors.Is(err, content.ErrNoSpace):
+		return api.Errorf(api.NoSpace, "Make room or give another --output, then run the same command again: nothing is fetched twice", "%w", err)
+	case errors.Is(err, fs.ErrExist):
+		return api.Errorf(api.Failed, "Give another --output, or --overwrite to replace what differs", "%w", err)
+	case errors.Is(err, fs.ErrNotExist):
+		return api.Errorf(api.Failed, "Make the folder "+filepath.Dir(output)+" first", "%w", err)
+	}
+	return err
+}

@@ -1,0 +1,371 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/p2pnode/p2pnode/bandwidth"
+	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/content/store"
+	"github.com/p2pnode/p2pnode/discovery/rank"
+	"github.com/p2pnode/p2pnode/node/exchange"
+	"github.com/p2pnode/p2pnode/node/flow"
+)
+
+const (
+	// A manifest is asked of one holder, and of one more each time this passes:
+	// it may be megabytes, and a few copies of it are what hedging may cost.
+	hedgeManifest = 2 * time.Second
+	maxManifests  = 4 // asked for at once
+	// A peer that claims no chunk of a content may hold its manifest all the
+	// same; it is asked after those that claim some had this long.
+	askAnyway = time.Second
+	// anyChunks bounds the map of a content whose manifest isn't here yet: no
+	// manifest lists more chunks, at 36 bytes each.
+	anyChunks = content.MaxManifest / 36
+)
+
+// errNoRelease says that a content was found but nobody who may publish signed
+// for it.
+var errNoRelease = errors.New("no publisher of this enterprise signed it")
+
+// An unfound error says that nobody who has a content was found, and what was
+// tried.
+type unfoundError struct {
+	what  string
+	after time.Duration
+	tried []string
+}
+
+func (e *unfoundError) Error() string {
+	return fmt.Sprintf("nobody who has %s was found in %s", e.what, e.after.Round(time.Second))
+}
+
+func (e *unfoundError) Unwrap() error { return content.ErrNotFound }
+
+// A fetch brings one content here. There is one at a time for a content; who
+// else wants it waits for that one.
+type fetch struct {
+	node     *Node
+	id       content.ID
+	releases []signedRelease // known before
+	scout    *scout
+
+	slots    chan struct{} // right to ask for the manifest
+	manifest chan holding  // the first that a holder gave and a release vouches for
+	begun    chan struct{} // closed when flow and target are set
+	joined   chan struct{} // closed when the first source joined the flow
+	join     sync.Once
+	done     chan struct{}
+
+	// Set before begun is closed.
+	flow   *flow.Flow
+	target *store.Content
+
+	mu      sync.Mutex
+	refused error // why the last manifest was
+}
+
+// A holding is what a holder gave of a content before its chunks.
+type holding struct {
+	encoded  content.Encoded
+	releases []signedRelease
+}
+
+// A fetchTable has the fetches under way.
+type fetchTable struct {
+	mu   sync.Mutex
+	byID map[content.ID]*fetch
+}
+
+// fetch brings a content into the store, whole and verified. Several callers may
+// fetch the same; status is told the flow as soon as there is one.
+func (n *Node) fetch(ctx context.Context, id content.ID, known []signedRelease, status func(*fetch)) (*store.Content, error) {
+	for {
+		if c, ok := n.store.Get(id); ok && c.Complete() {
+			return c, nil
+		}
+		f, mine := n.fetches.begin(n, id, known)
+		status(f)
+		if mine {
+			c, err := f.run(ctx)
+			n.fetches.end(f)
+			return c, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-f.done: // it may have been called off: then it is our turn
+		}
+	}
+}
+
+func (t *fetchTable) begin(n *Node, id content.ID, known []signedRelease) (f *fetch, mine bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if f, ok := t.byID[id]; ok {
+		return f, false
+	}
+	f = &fetch{
+		node: n, id: id, releases: known,
+		slots: make(chan struct{}, maxManifests), manifest: make(chan holding),
+		begun: make(chan struct{}), joined: make(chan struct{}), done: make(chan struct{}),
+	}
+	f.scout = n.newScout(content.Hash(id), f.use)
+	t.byID[id] = f
+	return f, true
+}
+
+func (t *fetchTable) end(f *fetch) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.byID, f.id)
+	close(f.done)
+}
+
+// all returns the fetches under way.
+func (t *fetchTable) all() []*fetch {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make([]*fetch, 0, len(t.byID))
+	for _, f := range t.byID {
+		out = append(out, f)
+	}
+	return out
+}
+
+// run does the fetch: a manifest unless the store has it, then the flow.
+func (f *fetch) run(ctx context.Context) (*store.Content, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var g errgroup.Group
+	defer func() { cancel(); _ = g.Wait() }()
+	g.Go(func() error { return f.scout.Run(ctx) })
+
+	start := time.Now()
+	patience := time.NewTimer(f.node.cfg.FirstSource)
+	defer patience.Stop()
+	c, ok := f.node.store.Get(f.id)
+	if !ok {
+		h, err := f.await(ctx, start, patience.C)
+		if err != nil {
+			return nil, err
+		}
+		if c, err = f.begin(h); err != nil {
+			return nil, err
+		}
+	}
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	f.target = c
+	f.flow = flow.New(flow.Config{
+		Target: c, Rank: rank.Rank, Outcome: outcome, Workers: f.node.cfg.Workers,
+		Ring: f.node.ring, Bans: f.node.bans, Log: f.node.log.Named("flow"),
+	})
+	close(f.begun)
+	g.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-f.flow.Need():
+				f.scout.Look()
+			case <-f.joined:
+				patience.Stop()
+			case <-patience.C:
+				giveUp(f.unfound(start))
+			}
+		}
+	})
+	err := f.flow.Run(ctx)
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, content.ErrNotFound) {
+		return nil, cause
+	}
+	if err != nil {
+		return nil, err
+	}
+	f.node.announceWhole(c)
+	return c, nil
+}
+
+func (f *fetch) unfound(start time.Time) error {
+	return &unfoundError{what: f.id.String(), after: time.Since(start), tried: f.scout.Tried()}
+}
+
+// await waits for a manifest that somebody gives and a publisher signed for.
+func (f *fetch) await(ctx context.Context, start time.Time, patience <-chan time.Time) (holding, error) {
+	more := time.NewTicker(hedgeManifest)
+	defer more.Stop()
+	f.slots <- struct{}{}
+	for given := 1; ; {
+		select {
+		case <-ctx.Done():
+			return holding{}, ctx.Err()
+		case h := <-f.manifest:
+			return h, nil
+		case <-more.C:
+			if given < maxManifests {
+				given++
+				f.slots <- struct{}{}
+			}
+		case <-patience:
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if f.refused != nil {
+				return holding{}, f.refused
+			}
+			return holding{}, f.unfound(start)
+		}
+	}
+}
+
+// begin makes the content in the store, and tells others that it is here.
+func (f *fetch) begin(h holding) (*store.Content, error) {
+	c, err := f.node.store.Begin(h.encoded)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range h.releases {
+		if err := c.AddRelease(r.envelope); err != nil {
+			return nil, fmt.Errorf("keep release of %s: %w", r.Name, err)
+		}
+		f.node.catalogue.add(r)
+	}
+	f.node.exchange.Arrived()
+	f.node.announce(content.Hash(f.id))
+	return c, nil
+}
+
+// use makes what it can of a session: the manifest first, if it is still wanted,
+// then a source of the flow, until either ends.
+func (f *fetch) use(ctx context.Context, x *exchange.Session) {
+	if !f.ask(ctx, x) {
+		return
+	}
+	f.flow.Add(&source{Session: x, link: f.node.link(x.Peer()), joined: func() { f.join.Do(func() { close(f.joined) }) }})
+	select {
+	case <-ctx.Done():
+	case <-x.Done():
+	}
+}
+
+// ask asks a peer for the manifest once it says that it holds some of the
+// content. It reports whether the flow has begun, with whoever's manifest.
+func (f *fetch) ask(ctx context.Context, x *exchange.Session) bool {
+	holds := make(chan struct{})
+	var once sync.Once
+	select {
+	case <-f.begun:
+		return true
+	default:
+	}
+	stop, err := x.Follow(f.id, anyChunks, func(have *roaring.Bitmap) {
+		if !have.IsEmpty() {
+			once.Do(func() { close(holds) })
+		}
+	})
+	if err != nil {
+		return false
+	}
+	defer stop()
+	for {
+		select {
+		case <-f.begun:
+			return true
+		case <-ctx.Done():
+			return false
+		case <-x.Done():
+			return false
+		case <-holds:
+		case <-time.After(askAnyway): // held without a whole chunk, or of no chunk at all
+		}
+		select {
+		case <-f.begun:
+			return true
+		case <-ctx.Done():
+			return false
+		case <-x.Done():
+			return false
+		case <-f.slots:
+		}
+		h, err := f.askManifest(ctx, x)
+		if err == nil {
+			select {
+			case f.manifest <- h:
+			case <-f.begun:
+			case <-ctx.Done():
+				return false
+			}
+			continue
+		}
+		f.slots <- struct{}{} // room for all that were ever given
+		f.mu.Lock()
+		if errors.Is(err, errNoRelease) {
+			f.refused = err
+		}
+		f.mu.Unlock()
+		f.node.log.Info("no manifest", zap.Stringer("peer", x.Peer()), zap.Stringer("content", f.id), zap.Error(err))
+		if !sleep(ctx, askAgain) {
+			return false
+		}
+	}
+}
+
+func (f *fetch) askManifest(ctx context.Context, x *exchange.Session) (holding, error) {
+	enc, envelopes, err := x.Manifest(ctx, f.id)
+	if err != nil {
+		return holding{}, err
+	}
+	releases := f.node.releases(envelopes, func(r signedRelease) bool { return r.Content == f.id })
+	if len(releases) == 0 {
+		releases = f.releases
+	}
+	if len(releases) == 0 {
+		return holding{}, fmt.Errorf("%s from %s: %w", f.id, f.node.call(x.Peer()), errNoRelease)
+	}
+	return holding{enc, releases}, nil
+}
+
+// outcome says in the flow's words how a request ended.
+func outcome(err error) flow.Outcome {
+	switch {
+	case errors.Is(err, content.ErrNotFound):
+		return flow.Refused
+	case errors.Is(err, exchange.ErrBusy):
+		return flow.Busy
+	case errors.Is(err, exchange.ErrGone):
+		return flow.Gone
+	}
+	return flow.Cancelled
+}
+
+// A source is a session as a flow asks it.
+type source struct {
+	*exchange.Session
+	link   bandwidth.Link
+	joined func() // called when it turns out to hold something
+}
+
+// Link implements flow.Source.
+func (s *source) Link() bandwidth.Link { return s.link }
+
+// Follow implements flow.Source.
+func (s *source) Follow(id content.ID, chunks int, f func(*roaring.Bitmap)) (func(), error) {
+	return s.Session.Follow(id, chunks, func(have *roaring.Bitmap) {
+		if !have.IsEmpty() {
+			s.joined()
+		}
+		f(have)
+	})
+}
+
+// Request implements flow.Source.
+func (s *source) Request(id content.ID, chunk int, want uint64, list bool, sink flow.Sink) (func(), error) {
+	return s.Session.Request(exchange.Request{Content: id, Chunk: chunk, Want: want, List: list, Sink: sink})
+}

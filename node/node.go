@@ -1,0 +1,330 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/p2pnode/p2pnode/bandwidth"
+	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/content/store"
+	"github.com/p2pnode/p2pnode/discovery/dht"
+	"github.com/p2pnode/p2pnode/discovery/mdns"
+	"github.com/p2pnode/p2pnode/node/api"
+	"github.com/p2pnode/p2pnode/node/exchange"
+	"github.com/p2pnode/p2pnode/node/flow"
+	"github.com/p2pnode/p2pnode/node/trust"
+)
+
+// A Node is one p2pnode process, or one of several in a process.
+type Node struct {
+	cfg      Config
+	log      *zap.Logger
+	started  time.Time
+	founded  bool // an enterprise of one was made at this start
+	registry *prometheus.Registry
+
+	identity  *trust.Identity
+	admission *trust.Admission
+	host      host.Host
+	store     *store.Store
+	dht       *dht.DHT
+	mdns      *mdns.Service // nil if off
+	exchange  *exchange.Exchange
+	server    *api.Server // nil if the API is off
+	keeper    *keeper
+	members
+
+	ready chan struct{}
+}
+
+// members is what a node knows of contents and flows beside its workers.
+type members struct {
+	catalogue *catalogue
+	fetches   fetchTable
+	ring      *flow.Ring
+	bans      *bans
+	tally     *tally
+}
+
+// New opens a node's folder, makes an enterprise of one in it if it is fresh, and
+// takes its ports. The node works while Run does; Close gives back what New took.
+func New(cfg Config, log *zap.Logger) (_ *Node, err error) {
+	cfg, err = cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{
+		cfg: cfg, log: log, started: time.Now(), registry: prometheus.NewRegistry(), ready: make(chan struct{}),
+		members: members{
+			catalogue: newCatalogue(), fetches: fetchTable{byID: make(map[content.ID]*fetch)},
+			ring: flow.NewRing(0), bans: newBans(), tally: new(tally),
+		},
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.Close())
+		}
+	}()
+	if n.identity, n.founded, err = openIdentity(cfg); err != nil {
+		return nil, err
+	}
+	if err := n.openStore(); err != nil {
+		return nil, err
+	}
+	if err := n.openNetwork(); err != nil {
+		return nil, err
+	}
+	if err := n.loadCatalogue(); err != nil {
+		return nil, err
+	}
+	n.registry.MustRegister(newCollector(n))
+	if cfg.API == APISocket {
+		if n.server, err = api.NewServer(cfg.Data, local{n}, n.registry, log.Named("api")); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+// openIdentity loads the identity in the data folder, or makes an enterprise of
+// one there.
+func openIdentity(cfg Config) (id *trust.Identity, founded bool, err error) {
+	id, err = trust.Load(cfg.Data)
+	if errors.Is(err, trust.ErrNoIdentity) {
+		site, name := cfg.Site, cfg.Name
+		if site == "" {
+			site = "default"
+		}
+		if name == "" {
+			name = hostName()
+		}
+		id, err = trust.Init(cfg.Data, site, name)
+		return id, err == nil, err
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	if has := id.Credential().Site; cfg.Site != "" && cfg.Site != has {
+		return nil, false, errors.Join(&SiteError{Want: cfg.Site, Has: has}, id.Close())
+	}
+	return id, false, nil
+}
+
+// A SiteError says that a node was to be at another site than its credential says.
+type SiteError struct{ Want, Has string }
+
+func (e *SiteError) Error() string {
+	return fmt.Sprintf("this node's credential is for site %q, not %q", e.Has, e.Want)
+}
+
+// hostName returns the host's name as far as it can be a node's.
+func hostName() string {
+	h, err := os.Hostname()
+	if err != nil || trust.CheckName(h) != nil {
+		return "node"
+	}
+	return h
+}
+
+func (n *Node) openStore() (err error) {
+	n.store, err = store.Open(store.Config{Dir: n.cfg.storeDir()}, n.log.Named("store"))
+	return err
+}
+
+// openNetwork makes the host and what works on it, in the order in which they
+// need each other.
+func (n *Node) openNetwork() (err error) {
+	n.admission = trust.New(n.identity, trust.Config{Conn: n.cfg.Line}, n.log.Named("trust"))
+	n.host, err = newHost(hostConfig{
+		listen: n.cfg.Listen, admission: n.admission.Options(), metrics: n.registry, log: n.log.Named("host"),
+	})
+	if err != nil {
+		return err
+	}
+	n.admission.Attach(n.host)
+	told, err := peer.AddrInfosFromP2pAddrs(n.cfg.Bootstrap...)
+	if err != nil {
+		return fmt.Errorf("bootstrap addresses: %w", err)
+	}
+	told = append(told, n.identity.Bootstrap()...)
+	n.keeper = newKeeper(n.host, openBook(n.cfg.peersFile()), told, n.log.Named("peers"))
+	n.exchange, err = exchange.New(n.host, n.protocol(), library{n.store, n.catalogue}, exchange.Config{}, n.log.Named("exchange"))
+	if err != nil {
+		return err
+	}
+	n.dht, err = dht.New(n.host, dht.Config{
+		Enterprise: n.identity.Enterprise(), Server: !n.cfg.DHTClient, Dir: n.cfg.dhtDir(),
+		Bootstrap: func() []peer.AddrInfo { return append(told, n.keeper.book.peers()...) },
+	}, n.log.Named("dht"))
+	if err != nil {
+		return err
+	}
+	if !n.cfg.mdnsOff() {
+		n.mdns, err = mdns.New(n.host, mdns.Config{Enterprise: n.identity.Enterprise(), Interfaces: n.cfg.MDNS}, n.neighbour, n.log.Named("mdns"))
+	}
+	return err
+}
+
+// protocol returns the prefix of the enterprise's protocols.
+func (n *Node) protocol() protocol.ID { return protocol.ID("/p2pnode/" + n.identity.Enterprise()) }
+
+// Run works until ctx ends or something that the node can't do without fails.
+func (n *Node) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	work := func(name string, run func(context.Context) error) {
+		g.Go(func() error {
+			err := run(ctx)
+			if err != nil && ctx.Err() == nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	work("trust", n.admission.Run)
+	work("store", n.store.Run)
+	work("exchange", n.exchange.Run)
+	work("dht", n.dht.Run)
+	if n.mdns != nil {
+		work("mdns", n.mdns.Run)
+	}
+	work("peers", n.keeper.Run)
+	work("network watch", n.watchNetwork)
+	work("announce", n.announceAll)
+	if n.server != nil {
+		work("api", n.server.Run)
+	}
+	close(n.ready)
+	err := g.Wait()
+	return errors.Join(err, n.Close())
+}
+
+// Close gives back what New took. Run does it too, when it ends.
+func (n *Node) Close() error {
+	var errs []error
+	if n.server != nil {
+		errs = append(errs, n.server.Close())
+	}
+	if n.dht != nil {
+		errs = append(errs, n.dht.Close())
+	}
+	if n.host != nil {
+		errs = append(errs, n.host.Close())
+	}
+	if n.store != nil {
+		errs = append(errs, n.store.Close())
+	}
+	if n.identity != nil {
+		errs = append(errs, n.identity.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Ready is closed once everything works.
+func (n *Node) Ready() <-chan struct{} { return n.ready }
+
+// API returns what the local API serves, for callers in the same process.
+func (n *Node) API() api.Node { return local{n} }
+
+// link returns what a transfer with a connected peer crosses.
+func (n *Node) link(p peer.ID) bandwidth.Link {
+	if c, ok := n.admission.Of(p); ok && c.Site == n.identity.Credential().Site {
+		return bandwidth.LAN
+	}
+	return bandwidth.WAN
+}
+
+// call returns what people call a peer: its name, else the end of its id.
+func (n *Node) call(p peer.ID) string {
+	if c, ok := n.admission.Of(p); ok && c.Name != "" {
+		return c.Name
+	}
+	return shortPeer(p)
+}
+
+func shortPeer(p peer.ID) string {
+	s := p.String()
+	if len(s) < 12 {
+		return s
+	}
+	return s[:8] + "…" + s[len(s)-5:]
+}
+
+// neighbour dials a peer that mDNS found, unless there are enough.
+func (n *Node) neighbour(ctx context.Context, info peer.AddrInfo) {
+	n.keeper.dial(ctx, info)
+}
+
+// watchNetwork mends what a change of address or a long sleep broke.
+func (n *Node) watchNetwork(ctx context.Context) error {
+	return watchNetwork(ctx, n.log.Named("network"), func() {
+		clearBackoffs(n.host)
+		if n.mdns != nil {
+			n.mdns.Refresh()
+		}
+		n.dht.Refresh(ctx)
+		n.keeper.Wake()
+		for _, f := range n.fetches.all() {
+			f.scout.Look()
+		}
+	})
+}
+
+// announceAll tells the DHT of everything whole in the store: what is told
+// already costs nothing.
+func (n *Node) announceAll(ctx context.Context) error {
+	for _, c := range n.store.List() {
+		if ctx.Err() != nil {
+			return nil
+		}
+		if c.Complete() {
+			n.announceWhole(c)
+		}
+	}
+	return nil
+}
+
+// announceWhole tells the DHT of a content, its chunks and its names.
+func (n *Node) announceWhole(c *store.Content) {
+	m := c.Manifest()
+	keys := make([]content.Hash, 0, len(m.Chunks)+2)
+	keys = append(keys, content.Hash(c.ID()))
+	for _, r := range n.catalogue.of(c.ID()) {
+		keys = append(keys, content.NameKey(r.Name))
+	}
+	for _, chunk := range m.Chunks {
+		keys = append(keys, chunk.Hash)
+	}
+	n.announce(keys...)
+}
+
+// announce tells the DHT. It is a hint and never a gate, so failing is no error.
+func (n *Node) announce(keys ...content.Hash) {
+	if err := n.dht.Announce(keys...); err != nil {
+		n.log.Warn("not announced", zap.Int("keys", len(keys)), zap.Error(err))
+	}
+}
+
+// loadCatalogue reads the releases of what the store holds. One that doesn't
+// verify any more, as its publisher was revoked, is left out.
+func (n *Node) loadCatalogue() error {
+	for _, c := range n.store.List() {
+		for _, r := range n.releases(c.Releases(), func(r signedRelease) bool { return r.Content == c.ID() }) {
+			n.catalogue.add(r)
+		}
+	}
+	return nil
+}
+
+// freeSpaceDir is where free space counts.
+func (n *Node) freeSpaceDir() string { return filepath.Clean(n.cfg.storeDir()) }

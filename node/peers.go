@@ -1,0 +1,194 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/peerstore"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	keepPeers   = 16 // below so many connected members, known ones are dialled
+	dialsAtOnce = 8
+	// One look every 5 s costs nothing and bounds how long a restarted
+	// bootstrap node stays alone; each peer has its own back-off beside it.
+	keepEvery   = 5 * time.Second
+	dialTimeout = 10 * time.Second
+	minBackoff  = 2 * time.Second
+	maxBackoff  = 5 * time.Minute
+)
+
+// A keeper holds this node in touch with its enterprise: it dials those it was
+// told of and those it met before, again and again but ever more rarely, until
+// enough are connected.
+type keeper struct {
+	host host.Host
+	book *peerbook
+	told []peer.AddrInfo // from configuration and invite: never forgotten
+	log  *zap.Logger
+	wake chan struct{}
+
+	mu    sync.Mutex
+	tries map[peer.ID]attempt
+}
+
+// An attempt is what the keeper knows of dialling a peer that doesn't answer.
+type attempt struct {
+	next    time.Time
+	backoff time.Duration
+}
+
+func newKeeper(h host.Host, book *peerbook, told []peer.AddrInfo, log *zap.Logger) *keeper {
+	return &keeper{host: h, book: book, told: told, log: log, wake: make(chan struct{}, 1), tries: make(map[peer.ID]attempt)}
+}
+
+// Run works until ctx ends.
+func (k *keeper) Run(ctx context.Context) error {
+	sub, err := k.host.EventBus().Subscribe([]any{new(event.EvtPeerIdentificationCompleted), new(event.EvtPeerConnectednessChanged)})
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	defer func() {
+		if err := k.book.save(); err != nil {
+			k.log.Warn("peer book not saved", zap.Error(err))
+		}
+	}()
+	tick := time.NewTicker(keepEvery)
+	defer tick.Stop()
+	saved := time.Now()
+	k.keep(ctx)
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case e := <-sub.Out():
+			k.note(e)
+			continue
+		case <-k.wake:
+		case <-tick.C:
+		}
+		k.keep(ctx)
+		if time.Since(saved) > time.Minute {
+			saved = time.Now()
+			if err := k.book.save(); err != nil {
+				k.log.Warn("peer book not saved", zap.Error(err))
+			}
+		}
+	}
+}
+
+// Wake makes the keeper look at once and forget its back-offs: the network
+// changed, or somebody asks for peers.
+func (k *keeper) Wake() {
+	k.mu.Lock()
+	clear(k.tries)
+	k.mu.Unlock()
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (k *keeper) note(e any) {
+	switch e := e.(type) {
+	case event.EvtPeerIdentificationCompleted:
+		// What identify tells are the addresses it listens on; the connection's
+		// own remote address is, for an inbound one, a passing port.
+		k.book.met(e.Peer, e.ListenAddrs, time.Now())
+		k.mu.Lock()
+		delete(k.tries, e.Peer)
+		k.mu.Unlock()
+	case event.EvtPeerConnectednessChanged:
+		if e.Connectedness == network.NotConnected {
+			select {
+			case k.wake <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// keep dials who is due, if too few are connected.
+func (k *keeper) keep(ctx context.Context) {
+	missing := keepPeers - len(k.host.Network().Peers())
+	if missing <= 0 {
+		return
+	}
+	var g errgroup.Group
+	g.SetLimit(dialsAtOnce)
+	for _, info := range k.due(time.Now(), missing) {
+		g.Go(func() error {
+			k.dial(ctx, info)
+			return nil
+		})
+	}
+	_ = g.Wait() // dial reports by itself
+}
+
+// due returns up to n known peers that are not connected and whose back-off is
+// over, and moves their back-off on.
+func (k *keeper) due(now time.Time, n int) []peer.AddrInfo {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var out []peer.AddrInfo
+	seen := map[peer.ID]bool{k.host.ID(): true}
+	for _, info := range append(append([]peer.AddrInfo(nil), k.told...), k.book.peers()...) {
+		if seen[info.ID] || len(out) == n || k.host.Network().Connectedness(info.ID) == network.Connected {
+			continue
+		}
+		seen[info.ID] = true
+		a := k.tries[info.ID]
+		if now.Before(a.next) {
+			continue
+		}
+		a.backoff = min(max(2*a.backoff, minBackoff), maxBackoff)
+		a.next = now.Add(a.backoff/2 + rand.N(a.backoff))
+		k.tries[info.ID] = a
+		out = append(out, info)
+	}
+	return out
+}
+
+func (k *keeper) dial(ctx context.Context, info peer.AddrInfo) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	err := k.connect(ctx, info)
+	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		k.log.Debug("member not reached", zap.Stringer("peer", info.ID), zap.Error(err))
+	}
+}
+
+// connect dials a peer unless it is connected. The swarm's own back-off for it
+// is dropped first: whoever calls has its own.
+func (k *keeper) connect(ctx context.Context, info peer.AddrInfo) error {
+	if info.ID == k.host.ID() {
+		return nil
+	}
+	if k.host.Network().Connectedness(info.ID) == network.Connected {
+		return nil
+	}
+	clearBackoff(k.host, info.ID)
+	k.host.Peerstore().AddAddrs(info.ID, info.Addrs, peerstore.TempAddrTTL)
+	return k.host.Connect(ctx, info)
+}
+
+// lookup returns what is known of where a peer is.
+func (k *keeper) lookup(id peer.ID) peer.AddrInfo {
+	info := k.host.Peerstore().PeerInfo(id)
+	for _, known := range k.book.peers() {
+		if known.ID == id {
+			info.Addrs = append(info.Addrs, known.Addrs...)
+		}
+	}
+	return info
+}

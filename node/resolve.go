@@ -1,0 +1,199 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/node/exchange"
+	"github.com/p2pnode/p2pnode/node/trust"
+)
+
+const (
+	// A name's newest release is the newest of what is heard within this time
+	// from the first answer on: a peer on a satellite link answers within it.
+	hearOut = 1500 * time.Millisecond
+	// askTimeout bounds one question to one peer.
+	askTimeout = 10 * time.Second
+	// askAgain is how soon a peer that didn't know is asked again: it may be
+	// about to publish.
+	askAgain = 3 * time.Second
+)
+
+// A ref is what a person calls a content: its id, or a name and maybe a version.
+type ref struct {
+	id      content.ID
+	name    string // empty: by id
+	version string // empty: the newest
+}
+
+func parseRef(s string) (ref, error) {
+	id, err := content.ParseID(s)
+	if err == nil {
+		return ref{id: id}, nil
+	}
+	name, version, versioned := strings.Cut(s, "@")
+	r := ref{name: name, version: version}
+	if !versioned {
+		version = "1"
+	}
+	if err := checkRelease(name, version, "file"); err != nil {
+		return ref{}, fmt.Errorf("%q is neither a content id nor NAME[@VERSION]: %w", s, err)
+	}
+	return r, nil
+}
+
+// checkRelease reports whether a release may be called so, whatever its content.
+func checkRelease(name, version, kind string) error {
+	return content.Release{
+		Content: content.ID{1}, Name: name, Version: version, Type: kind, Sequence: 1, Published: time.Unix(1, 0).UTC(),
+	}.Check()
+}
+
+func (r ref) String() string {
+	switch {
+	case r.name == "":
+		return r.id.String()
+	case r.version == "":
+		return r.name
+	}
+	return r.name + "@" + r.version
+}
+
+// verifyRelease opens a release's envelope and checks that a publisher signed it.
+func (n *Node) verifyRelease(envelope []byte) (signedRelease, error) {
+	st, err := n.identity.Verify(envelope, releaseType, trust.Publisher)
+	if err != nil {
+		return signedRelease{}, fmt.Errorf("release: %w", err)
+	}
+	signer := st.Signers[0]
+	r, err := content.DecodeRelease(st.Payload)
+	if err != nil {
+		return signedRelease{}, fmt.Errorf("release signed by %s: %w", signer.Name, err)
+	}
+	return signedRelease{Release: r, signer: signer, envelope: envelope}, nil
+}
+
+// releases returns those of a name which envelopes hold; the others are logged
+// and dropped.
+func (n *Node) releases(envelopes [][]byte, fits func(signedRelease) bool) []signedRelease {
+	var out []signedRelease
+	for _, e := range envelopes {
+		r, err := n.verifyRelease(e)
+		switch {
+		case err != nil:
+			n.log.Warn("release refused", zap.Error(err))
+		case fits(r):
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// resolve finds the release that a name stands for: among those here, and those
+// that peers hold. ctx bounds how long it looks for a first one.
+func (n *Node) resolve(ctx context.Context, r ref, tried func(func() []string)) (signedRelease, error) {
+	known := n.catalogue.named(r.name)
+	if best, err := pick(known, r.version); r.version != "" && err == nil {
+		return best, nil // a version once published stays what it is
+	}
+	heard, err := n.hear(ctx, r, len(known) > 0, tried)
+	if err != nil && len(known) == 0 {
+		return signedRelease{}, err
+	}
+	best, err := pick(append(heard, known...), r.version)
+	if err != nil {
+		return signedRelease{}, err
+	}
+	if r.version != "" {
+		return best, nil
+	}
+	// The newest of a name never goes back, across restarts too.
+	if err := n.identity.Accept(best.Name, best.Sequence, best.Content); err != nil {
+		return signedRelease{}, fmt.Errorf("%s %s (%s): %w", best.Name, best.Version, best.Content.Short(), err)
+	}
+	return best, nil
+}
+
+// hear asks peers for the releases of a name, until ctx ends or a while after the
+// first that fits. If haveSome, silence is no failure, and that while begins now.
+func (n *Node) hear(ctx context.Context, r ref, haveSome bool, tried func(func() []string)) ([]signedRelease, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answers := make(chan []signedRelease)
+	s := n.newScout(content.NameKey(r.name), func(ctx context.Context, x *exchange.Session) {
+		n.askName(ctx, x, r.name, answers)
+		select { // answered: of no more use, but not to be asked again either
+		case <-ctx.Done():
+		case <-x.Done():
+		}
+	})
+	tried(s.Tried)
+	var g errgroup.Group
+	g.Go(func() error { return s.Run(ctx) })
+	defer func() { cancel(); _ = g.Wait() }()
+
+	var until <-chan time.Time
+	if haveSome {
+		until = time.After(hearOut)
+	}
+	look := time.NewTicker(hearOut / 30)
+	defer look.Stop()
+	var heard []signedRelease
+	asked := 0
+	for {
+		select {
+		case <-ctx.Done():
+			if len(heard) > 0 {
+				return heard, nil
+			}
+			return nil, fmt.Errorf("no release of %s: %w", r, content.ErrNotFound)
+		case <-until:
+			return heard, nil
+		case a := <-answers:
+			asked++
+			heard = append(heard, a...)
+			if _, err := pick(heard, r.version); until == nil && !errors.Is(err, content.ErrNotFound) {
+				until = time.After(hearOut)
+			}
+		case <-look.C:
+			if until != nil && s.settled(asked) {
+				return heard, nil
+			}
+		}
+	}
+}
+
+// askName asks one peer until it knows the name; each answer counts once in
+// answers, those without a release too.
+func (n *Node) askName(ctx context.Context, x *exchange.Session, name string, answers chan<- []signedRelease) {
+	for first := true; ; first = false {
+		envelopes, err := n.askReleases(ctx, x, name)
+		if err != nil && !errors.Is(err, content.ErrNotFound) {
+			n.log.Debug("peer not asked", zap.Stringer("peer", x.Peer()), zap.Error(err))
+		}
+		known := n.releases(envelopes, func(r signedRelease) bool { return r.Name == name })
+		if first || len(known) > 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case answers <- known:
+			}
+		}
+		if len(known) > 0 || x.Err() != nil || !sleep(ctx, askAgain) {
+			return
+		}
+	}
+}
+
+func (n *Node) askReleases(ctx context.Context, x *exchange.Session, name string) ([][]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return x.Releases(ctx, name)
+}

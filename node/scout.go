@@ -1,0 +1,231 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/node/exchange"
+)
+
+const (
+	maxScouted = 64 // peers that one search is in touch with
+	maxLookups = 16 // peers from one DHT lookup that are dialled at once
+
+	// A lookup is repeated while a search goes on: soon at first, since whoever
+	// publishes announces within seconds, then ever more rarely.
+	firstLookup = time.Second
+	lastLookup  = time.Minute
+)
+
+// A scout searches for peers that may have what a key names and hands a session
+// with each to whoever sent it: the connected ones at once, those the DHT names
+// when they are reached, new ones as they come, lost ones when they are back.
+type scout struct {
+	node  *Node
+	key   content.Hash
+	found func(ctx context.Context, s *exchange.Session) // runs until it has no more use for s
+	more  chan struct{}                                  // a signal: look again now
+
+	mu      sync.Mutex
+	engaged map[peer.ID]struct{}
+	met     map[peer.ID]struct{} // everyone ever engaged: dialled again when lost
+	lookups int
+	named   int // peers that lookups named
+	lastErr error
+}
+
+func (n *Node) newScout(key content.Hash, found func(context.Context, *exchange.Session)) *scout {
+	return &scout{
+		node: n, key: key, found: found, more: make(chan struct{}, 1),
+		engaged: make(map[peer.ID]struct{}), met: make(map[peer.ID]struct{}),
+	}
+}
+
+// Look makes the scout look again now rather than later.
+func (s *scout) Look() {
+	select {
+	case s.more <- struct{}{}:
+	default:
+	}
+}
+
+// Tried tells in phrases what was done, for a person whose content wasn't found.
+func (s *scout) Tried() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tried := []string{
+		fmt.Sprintf("asked %d connected %s", len(s.met), plural(len(s.met), "peer", "peers")),
+		fmt.Sprintf("looked in the DHT %d %s: it named %d %s", s.lookups, plural(s.lookups, "time", "times"), s.named, plural(s.named, "peer", "peers")),
+	}
+	if s.lastErr != nil {
+		tried = append(tried, "last trouble: "+s.lastErr.Error())
+	}
+	return tried
+}
+
+// settled reports whether so many answers are all that can be had soon: the DHT
+// was asked, and everyone in touch has answered.
+func (s *scout) settled(answers int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lookups > 0 && answers >= len(s.met)
+}
+
+// Run searches until ctx ends, and returns when every found has.
+func (s *scout) Run(ctx context.Context) error {
+	sub, err := s.node.host.EventBus().Subscribe(new(event.EvtPeerIdentificationCompleted))
+	if err != nil {
+		return fmt.Errorf("watch for peers: %w", err)
+	}
+	defer sub.Close()
+	var g errgroup.Group
+	defer func() { _ = g.Wait() }()
+	for _, p := range s.node.host.Network().Peers() {
+		s.engage(ctx, &g, p)
+	}
+	g.Go(func() error { s.lookUp(ctx, &g); return nil })
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e := <-sub.Out():
+			s.engage(ctx, &g, e.(event.EvtPeerIdentificationCompleted).Peer)
+		}
+	}
+}
+
+// engage opens a session with a connected peer and hands it on, unless that is
+// under way.
+func (s *scout) engage(ctx context.Context, g *errgroup.Group, p peer.ID) {
+	s.mu.Lock()
+	_, busy := s.engaged[p]
+	if busy || len(s.engaged) >= maxScouted {
+		s.mu.Unlock()
+		return
+	}
+	s.engaged[p] = struct{}{}
+	s.met[p] = struct{}{}
+	s.mu.Unlock()
+	g.Go(func() error {
+		err := s.session(ctx, p)
+		s.mu.Lock()
+		delete(s.engaged, p)
+		if err != nil && ctx.Err() == nil {
+			s.lastErr = err
+		}
+		s.mu.Unlock()
+		if ctx.Err() == nil {
+			s.Look() // lost: it may be back soon, or another be found
+		}
+		return nil
+	})
+}
+
+func (s *scout) session(ctx context.Context, p peer.ID) error {
+	x, err := s.node.exchange.Session(ctx, p)
+	if err != nil {
+		return fmt.Errorf("open a session with %s: %w", s.node.call(p), err)
+	}
+	s.found(ctx, x)
+	return nil
+}
+
+// lookUp asks the DHT now, when told to, and else ever more rarely; and dials
+// those that were lost.
+func (s *scout) lookUp(ctx context.Context, g *errgroup.Group) {
+	pause := firstLookup
+	for {
+		s.askDHT(ctx, g)
+		s.dialLost(ctx)
+		// Even a wish to look at once waits a little: what made a source go
+		// (a restart, a link that flaps) isn't over within milliseconds.
+		if !sleep(ctx, min(pause, firstLookup)) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.more:
+			pause = firstLookup
+		case <-time.After(pause):
+			pause = min(2*pause, lastLookup)
+		}
+	}
+}
+
+func (s *scout) askDHT(ctx context.Context, g *errgroup.Group) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	var dials errgroup.Group
+	dials.SetLimit(maxLookups)
+	for info := range s.node.dht.Find(ctx, s.key) {
+		if info.ID == s.node.host.ID() {
+			continue
+		}
+		s.mu.Lock()
+		s.named++
+		s.mu.Unlock()
+		dials.Go(func() error {
+			// Once connected, identify's event engages it.
+			if err := s.node.keeper.connect(ctx, info); err != nil {
+				s.node.log.Debug("source not reached", zap.Stringer("peer", info.ID), zap.Error(err))
+				s.mu.Lock()
+				s.lastErr = fmt.Errorf("dial %s: %w", s.node.call(info.ID), err)
+				s.mu.Unlock()
+			}
+			return nil
+		})
+	}
+	_ = dials.Wait()
+	s.mu.Lock()
+	s.lookups++
+	s.mu.Unlock()
+}
+
+// dialLost dials those engaged before and not now.
+func (s *scout) dialLost(ctx context.Context) {
+	s.mu.Lock()
+	var lost []peer.ID
+	for p := range s.met {
+		if _, ok := s.engaged[p]; !ok {
+			lost = append(lost, p)
+		}
+	}
+	s.mu.Unlock()
+	var dials errgroup.Group
+	dials.SetLimit(dialsAtOnce)
+	for _, p := range lost {
+		dials.Go(func() error {
+			s.node.keeper.dial(ctx, s.node.keeper.lookup(p))
+			return nil
+		})
+	}
+	_ = dials.Wait()
+}
+
+// sleep waits for d; it reports false if ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}

@@ -1,0 +1,365 @@
+package node
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	ma "github.com/multiformats/go-multiaddr"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/p2pnode/p2pnode/node/api"
+	"github.com/p2pnode/p2pnode/node/trust"
+)
+
+// Whole nodes on loopback, in one process: what a user does with two machines.
+
+// An endpoint is a node of a test that can be stopped and started again.
+type endpoint struct {
+	t      *testing.T
+	cfg    Config
+	log    *zap.Logger
+	node   *Node
+	cancel context.CancelFunc
+	done   chan error
+}
+
+var localhost = []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/tcp/0"), ma.StringCast("/ip4/127.0.0.1/udp/0/quic-v1")}
+
+// start makes a node run; name is for people, site its own unless it joined one.
+func start(t *testing.T, cfg Config) *endpoint {
+	t.Helper()
+	log := zap.NewNop()
+	if testing.Verbose() {
+		log = zaptest.NewLogger(t, zaptest.Level(zap.InfoLevel)).Named(cfg.Name)
+	}
+	cfg.MDNS, cfg.API = []string{"off"}, APIOff
+	if cfg.Listen == nil {
+		cfg.Listen = localhost
+	}
+	if cfg.Data == "" {
+		cfg.Data = t.TempDir()
+	}
+	e := &endpoint{t: t, cfg: cfg, log: log}
+	e.run()
+	t.Cleanup(e.stop)
+	return e
+}
+
+func (e *endpoint) run() {
+	e.t.Helper()
+	n, err := New(e.cfg, e.log)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	e.node, e.cancel, e.done = n, cancel, make(chan error, 1)
+	go func() { e.done <- n.Run(ctx) }()
+	<-n.Ready()
+}
+
+// stop ends the node and fails the test if it doesn't end cleanly.
+func (e *endpoint) stop() {
+	e.t.Helper()
+	if e.cancel == nil {
+		return
+	}
+	e.cancel()
+	e.cancel = nil
+	select {
+	case err := <-e.done:
+		if err != nil {
+			e.t.Errorf("node %s: %v", e.cfg.Name, err)
+		}
+	case <-time.After(20 * time.Second):
+		e.t.Fatalf("node %s doesn't stop", e.cfg.Name)
+	}
+}
+
+// join starts a node that joins the enterprise of an issuer.
+func (e *endpoint) join(name, site string) *endpoint {
+	e.t.Helper()
+	inv, err := e.node.API().Invite(e.t.Context(), api.InviteRequest{Site: site, Name: name})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	tok, err := trust.ParseToken(inv.Token)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	dir := e.t.TempDir()
+	id, err := trust.Enrol(e.t.Context(), dir, tok, trust.EnrolOptions{Name: name})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	if err := id.Close(); err != nil {
+		e.t.Fatal(err)
+	}
+	return start(e.t, Config{Data: dir, Name: name})
+}
+
+// meet waits until the node is connected to n others.
+func (e *endpoint) meet(n int) {
+	e.t.Helper()
+	until(e.t, 10*time.Second, func() bool { return len(e.node.host.Network().Peers()) >= n })
+}
+
+func until(t *testing.T, limit time.Duration, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); !ok(); {
+		if time.Now().After(end) {
+			t.Fatalf("not so after %s", limit)
+		}
+		time.Sleep(10 * time.Millisecond) // the network's time, not ours
+	}
+}
+
+func (e *endpoint) add(r api.AddRequest) api.AddResult {
+	e.t.Helper()
+	res, err := e.node.API().Add(e.t.Context(), r, nil)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return res
+}
+
+func (e *endpoint) get(ref, out string) api.GetResult {
+	e.t.Helper()
+	ctx, cancel := context.WithTimeout(e.t.Context(), 60*time.Second)
+	defer cancel()
+	res, err := e.node.API().Get(ctx, api.GetRequest{Ref: ref, Output: out}, nil)
+	if err != nil {
+		e.t.Fatalf("get %s: %v (%v)", ref, err, api.From(err).Tried)
+	}
+	return res
+}
+
+// sample writes a file of random bytes.
+func sample(t *testing.T, path string, size int, seed uint64) string {
+	t.Helper()
+	b := make([]byte, size)
+	r := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
+	_, _ = r.Read(b)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func sameFile(t *testing.T, a, b string) {
+	t.Helper()
+	x, err := os.ReadFile(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	y, err := os.ReadFile(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sha256.Sum256(x) != sha256.Sum256(y) {
+		t.Fatalf("%s and %s differ", a, b)
+	}
+}
+
+// sameTree fails unless both folders have the same files, modes and times.
+func sameTree(t *testing.T, a, b string) {
+	t.Helper()
+	type entry struct {
+		mode fs.FileMode
+		time time.Time
+		sum  [32]byte
+	}
+	read := func(dir string) map[string]entry {
+		out := make(map[string]entry)
+		err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			info, err := d.Info()
+			if err != nil {
+				return err
+			}
+			rel, _ := filepath.Rel(dir, p)
+			e := entry{mode: info.Mode(), time: info.ModTime()}
+			if !d.IsDir() {
+				b, err := os.ReadFile(p)
+				if err != nil {
+					return err
+				}
+				e.sum = sha256.Sum256(b)
+			}
+			out[rel] = e
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	x, y := read(a), read(b)
+	if len(x) != len(y) {
+		t.Fatalf("%d entries in %s, %d in %s", len(x), a, len(y), b)
+	}
+	for p, e := range x {
+		if o := y[p]; o.mode != e.mode || o.sum != e.sum || !o.time.Equal(e.time) {
+			t.Errorf("%s: %v %v in one, %v %v in the other", p, e.mode, e.time, o.mode, o.time)
+		}
+	}
+}
+
+func TestFilePublishedOnOneNodeArrivesAtAnother(t *testing.T) {
+	a := start(t, Config{Name: "hq", Site: "hq"})
+	b := a.join("till-1", "branch")
+	b.meet(1)
+	src := sample(t, filepath.Join(t.TempDir(), "pos.iso"), 20<<20, 1)
+	added := a.add(api.AddRequest{Paths: []string{src}, Name: "pos-image", Version: "7.2", Type: "os-image"})
+	out := filepath.Join(t.TempDir(), "out.iso")
+	got := b.get("pos-image", out)
+	sameFile(t, src, out)
+	if got.Content != added.Content || got.Version != "7.2" || !got.Verified {
+		t.Errorf("got %+v of %+v", got, added)
+	}
+	if got.From.WAN != 20<<20 || got.From.LAN != 0 {
+		t.Errorf("from %+v, want all over the WAN", got.From)
+	}
+	if w := got.Wasted; w.Corrupt != 0 || w.Duplicate != 0 {
+		t.Errorf("wasted %+v", w)
+	}
+	// Again: nothing is fetched twice.
+	again := b.get(added.Content, out)
+	if again.From.Total() != 0 || again.Here != 20<<20 {
+		t.Errorf("fetched again: %+v", again)
+	}
+}
+
+func TestTreeArrivesWithModesAndTimes(t *testing.T) {
+	a := start(t, Config{Name: "hq", Site: "hq"})
+	b := a.join("till-1", "hq")
+	src := filepath.Join(t.TempDir(), "tree")
+	for i := range 300 {
+		dir := filepath.Join(src, "d"+string(rune('a'+i%7)), "sub")
+		sample(t, filepath.Join(dir, "f"+string(rune('a'+i%26))+string(rune('a'+i/26))), i*97, uint64(i))
+	}
+	empty := filepath.Join(src, "empty")
+	if err := errors.Join(os.MkdirAll(empty, 0o700), os.Chmod(filepath.Join(src, "da"), 0o555)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Chmod(filepath.Join(src, "da"), 0o755) })
+	when := time.Date(2020, 2, 3, 4, 5, 6, 789, time.UTC)
+	if err := os.Chtimes(empty, when, when); err != nil {
+		t.Fatal(err)
+	}
+	added := a.add(api.AddRequest{Paths: []string{src}})
+	out := filepath.Join(t.TempDir(), "out")
+	got := b.get(added.Content, out)
+	t.Cleanup(func() { _ = os.Chmod(filepath.Join(out, "da"), 0o755) })
+	sameTree(t, src, out)
+	if got.From.LAN != got.Size {
+		t.Errorf("from %+v, want all over the LAN", got.From)
+	}
+}
+
+func TestThirdNodeFetchesFromBothAndThePublisherMayLeave(t *testing.T) {
+	a := start(t, Config{Name: "hq", Site: "hq"})
+	b := a.join("till-1", "branch")
+	c := a.join("till-2", "branch")
+	b.meet(1)
+	c.meet(1)
+	src := sample(t, filepath.Join(t.TempDir(), "app.bin"), 8<<20, 2)
+	added := a.add(api.AddRequest{Paths: []string{src}, Name: "app"})
+	b.get("app", filepath.Join(t.TempDir(), "b"))
+	until(t, 20*time.Second, func() bool { return len(c.node.host.Network().Peers()) == 2 })
+	a.stop()
+	out := filepath.Join(t.TempDir(), "c")
+	got := c.get(added.Content, out)
+	sameFile(t, src, out)
+	if got.From.LAN != 8<<20 {
+		t.Errorf("from %+v, want all from the neighbour", got.From)
+	}
+}
+
+func TestUnknownContentIsNotFoundWithWhatWasTried(t *testing.T) {
+	a := start(t, Config{Name: "hq", FirstSource: 1500 * time.Millisecond})
+	for _, ref := range []string{"bafyreigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi", "no-such-name", "no-such@1.0"} {
+		_, err := a.node.API().Get(t.Context(), api.GetRequest{Ref: ref, Output: filepath.Join(t.TempDir(), "x")}, nil)
+		e := api.From(err)
+		if e.Code != api.NotFound || len(e.Tried) == 0 || e.Next == "" {
+			t.Errorf("%s: %s %q, tried %q, next %q", ref, e.Code, e.Message, e.Tried, e.Next)
+		}
+	}
+}
+
+func TestNodeGoesOnAfterARestart(t *testing.T) {
+	a := start(t, Config{Name: "hq", Site: "hq"})
+	b := a.join("till-1", "branch")
+	src := sample(t, filepath.Join(t.TempDir(), "app.bin"), 3<<20, 3)
+	added := a.add(api.AddRequest{Paths: []string{src}, Name: "app", Version: "1"})
+	a.stop()
+	a.run()
+	t.Cleanup(a.stop)
+	// The same again is said once; another content of that version is refused.
+	if again := a.add(api.AddRequest{Paths: []string{src}, Name: "app", Version: "1"}); again.Content != added.Content {
+		t.Errorf("added again: %+v", again)
+	}
+	other := sample(t, filepath.Join(t.TempDir(), "app.bin"), 3<<20, 4)
+	if _, err := a.node.API().Add(t.Context(), api.AddRequest{Paths: []string{other}, Name: "app", Version: "1"}, nil); api.From(err).Code != api.Usage {
+		t.Errorf("another content of a published version: %v", err)
+	}
+	second := a.add(api.AddRequest{Paths: []string{other}, Name: "app", Version: "2"})
+	out := filepath.Join(t.TempDir(), "out")
+	if got := b.get("app", out); got.Content != second.Content || got.Version != "2" {
+		t.Errorf("got %+v, want the newest", got)
+	}
+	sameFile(t, other, out)
+	if got := b.get("app@1", filepath.Join(t.TempDir(), "old")); got.Content != added.Content {
+		t.Errorf("got %+v, want version 1", got)
+	}
+}
+
+func TestRevokedNodeIsCutOff(t *testing.T) {
+	a := start(t, Config{Name: "hq", Site: "hq"})
+	b := a.join("till-1", "branch")
+	b.meet(1)
+	m, err := a.node.API().Revoke(t.Context(), "till-1", api.RevokeRequest{Reason: "stolen"})
+	if err != nil || m.Revoked == nil {
+		t.Fatal(m, err)
+	}
+	until(t, 10*time.Second, func() bool { return len(a.node.host.Network().Peers()) == 0 })
+	time.Sleep(time.Second) // whether it comes back
+	if n := len(a.node.host.Network().Peers()); n != 0 {
+		t.Errorf("%d peers after the revocation", n)
+	}
+}
+
+func TestDecisionsCanBeRead(t *testing.T) {
+	a := start(t, Config{Name: "hq", Site: "hq"})
+	b := a.join("till-1", "branch")
+	added := a.add(api.AddRequest{Paths: []string{sample(t, filepath.Join(t.TempDir(), "x"), 4<<20, 5)}})
+	b.get(added.Content, filepath.Join(t.TempDir(), "out"))
+	ds, err := b.node.API().Decisions(t.Context(), 1000)
+	if err != nil || len(ds) < 4 {
+		t.Fatalf("%d decisions, %v", len(ds), err)
+	}
+	verbs := make(map[string]int)
+	for _, d := range ds {
+		verbs[d.Verb]++
+		if d.Content != added.Content {
+			t.Errorf("%+v is about another content", d)
+		}
+	}
+	for _, v := range []string{"join", "ask", "got", "finish"} {
+		if verbs[v] == 0 {
+			t.Errorf("no %q among %v", v, verbs)
+		}
+	}
+}
