@@ -59,6 +59,9 @@ func serve(t *testing.T, dir string, node api.Node) (stop func()) {
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
 		}
+		if err := s.Close(); err != nil {
+			t.Errorf("Close after Run: %v", err)
+		}
 	}
 	t.Cleanup(stop)
 	return stop

@@ -74,7 +74,12 @@ func newServer(node Node, listener net.Listener, metrics prometheus.Gatherer, lo
 		listener: listener,
 		owner:    isOwner,
 		busy:     make(chan struct{}, maxRequests),
-		close:    sync.OnceValue(listener.Close),
+		close: sync.OnceValue(func() error {
+			if err := listener.Close(); !errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			return nil // by Run
+		}),
 	}
 }
 
@@ -123,8 +128,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	<-served
 	s.serving.Wait()
-	_ = s.close() // Shutdown has closed it already: the error says only that
-	if err != nil {
+	if err = errors.Join(err, s.close()); err != nil {
 		return fmt.Errorf("stop the local API: %w", err)
 	}
 	return nil
