@@ -85,7 +85,7 @@ func right(t *testing.T, c *store.Content, sample *storetest.Sample) {
 	if !c.Complete() {
 		return
 	}
-	target := filepath.Join(t.TempDir(), "copy")
+	target := filepath.Join(storetest.TempDir(t), "copy")
 	if err := c.Export(t.Context(), target, store.ExportOptions{}); err != nil {
 		t.Error(err)
 	} else if err := sample.Check(target); err != nil {

@@ -354,15 +354,18 @@ func (e *export) equal(ctx context.Context, in *os.Root, path string, i int) (bo
 
 // copyAll copies files of the content to the names that name gives.
 func (e *export) copyAll(ctx context.Context, to *os.Root, files []int, name func(int) string) error {
-	g, ctx := errgroup.WithContext(ctx)
+	g, inner := errgroup.WithContext(ctx)
 	g.SetLimit(exportsAtOnce)
 	for _, i := range files {
-		if ctx.Err() != nil {
+		if inner.Err() != nil {
 			break
 		}
-		g.Go(func() error { return e.copy(ctx, to, name(i), i) })
+		g.Go(func() error { return e.copy(inner, to, name(i), i) })
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return ctx.Err() // which may have ended the loop
 }
 
 // copy copies file i of the content to path, where nothing is, with its mode and

@@ -199,3 +199,18 @@ func (s *Sample) checkFile(name string, i int) error {
 	}
 	return nil
 }
+
+// TempDir is t.TempDir for exported copies: their folders may be read-only, and
+// have to be opened before they can be removed.
+func TempDir(t testing.TB) string {
+	dir := t.TempDir()
+	t.Cleanup(func() {
+		filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				err = os.Chmod(path, 0o700)
+			}
+			return err
+		})
+	})
+	return dir
+}
