@@ -25,13 +25,13 @@ func (c *core) dispatch(now time.Time) {
 
 // next makes at most one request; false if there is none to make.
 func (c *core) next(now time.Time) bool {
-	var flying int64
+	flying := c.aloft()
+	if flying > 0 && flying+c.short > c.flying {
+		return false
+	}
+	c.short = 0
 	cs := c.candidates[:0]
 	for _, s := range c.sources {
-		flying += s.unjudged
-		if !s.stalled {
-			flying += s.left
-		}
 		if s.pass != c.passes && s.dry != c.order.changes && s.room(now, 0) {
 			cs = append(cs, s.candidate(now))
 		}
@@ -49,6 +49,7 @@ func (c *core) next(now time.Time) bool {
 		}
 		bytes := c.lacking(i)
 		if flying > 0 && flying+bytes > c.flying {
+			c.short = bytes
 			return false
 		}
 		if !s.room(now, bytes) {
@@ -59,6 +60,18 @@ func (c *core) next(now time.Time) bool {
 		return true
 	}
 	return false
+}
+
+// aloft returns the bytes that are asked for or wait for a verdict. What stalled
+// sources owe isn't counted: nobody knows whether it comes.
+func (c *core) aloft() (n int64) {
+	for _, s := range c.sources {
+		n += s.unjudged
+		if !s.stalled {
+			n += s.left
+		}
+	}
+	return n
 }
 
 // lacking returns the bytes of a chunk that neither are here nor wait for a
@@ -126,8 +139,10 @@ func (c *core) send(now time.Time, s *source, i int, bytes int64, why discovery.
 		why = discovery.Hedge
 	case ch.holders == 1:
 		why = discovery.OnlySource
+	case why == discovery.OnlySource && s.proven(now): // that has room
+		why = discovery.LessLoaded
 	case why == discovery.OnlySource:
-		why = discovery.LessLoaded // the only one with room; others have it
+		why = discovery.Untried
 	}
 	c.last++
 	r := &request{

