@@ -538,17 +538,17 @@ type publishReader struct {
 func (r *publishReader) chunk(i int, blocks []content.Block) error {
 	at := r.layout.Chunk(i)
 	for _, b := range blocks {
-		data := r.buf[:0]
 		for span := range r.layout.Spans(at, int64(b.Size)) {
-			n := len(data)
-			data = r.buf[:n+int(span.Size)]
-			if err := r.read(span, data[n:]); err != nil {
-				return fmt.Errorf("read back %s: %w", r.manifest.Files[span.File].Path, err)
+			path := r.manifest.Files[span.File].Path
+			data := r.buf[:span.Size]
+			if err := r.read(span, data); err != nil {
+				return fmt.Errorf("read back %s: %w", path, err)
 			}
-		}
-		if len(data) != int(b.Size) || content.Sum(data) != b.Hash {
-			return fmt.Errorf("read back what was written: %w: byte %d and after of the content: this machine's memory or disk may be failing; add it again",
-				content.ErrCorrupt, at)
+			// A block is in one file: no part of it has its digest.
+			if content.Sum(data) != b.Hash {
+				return fmt.Errorf("read back %s: %w: the %d bytes from %d on: memory or disk of this machine may be failing; add it again",
+					path, content.ErrCorrupt, span.Size, span.Offset)
+			}
 		}
 		at += int64(b.Size)
 	}

@@ -135,6 +135,9 @@ func (e publishEntry) walk(ctx context.Context, list []publishEntry) ([]publishE
 // open opens the file, if it still is what was surveyed.
 func (e *publishEntry) open() (*os.File, error) {
 	f, err := os.Open(e.source)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, e.changed()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("add: %w", err)
 	}
