@@ -60,15 +60,8 @@ func (s *slots) admitted(ip string) {
 	if s.known == nil {
 		s.known = make(map[string]time.Time)
 	}
-	if _, ok := s.known[ip]; !ok && len(s.known) >= maxKnownSources {
-		for k, at := range s.known {
-			if time.Since(at) >= knownFor {
-				delete(s.known, k)
-			}
-		}
-		if len(s.known) >= maxKnownSources {
-			return
-		}
+	if len(s.known) >= maxKnownSources {
+		clear(s.known) // cheaper than to search for the oldest, and soon full again
 	}
 	s.known[ip] = time.Now()
 }

@@ -2,7 +2,6 @@ package trust
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -11,7 +10,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	ma "github.com/multiformats/go-multiaddr"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 )
@@ -62,7 +60,7 @@ func logger(t testing.TB) *zap.Logger {
 	return zaptest.NewLogger(t)
 }
 
-// found makes an enterprise of one.
+// newEnterprise makes an enterprise of one.
 func newEnterprise(t testing.TB, opts ...Option) *Identity {
 	t.Helper()
 	id, err := Init(t.TempDir(), "hq", "first", opts...)
@@ -164,6 +162,3 @@ func TestJoinThenConnect(t *testing.T) {
 		})
 	}
 }
-
-var _ = fmt.Sprint
-var _ ma.Multiaddr
