@@ -195,7 +195,7 @@ func (d *delivery) status() api.FlowStatus {
 		if fs.Waiting != 0 {
 			st.Phase, st.Reason = api.Waiting, fs.Waiting.String()
 		}
-		st.From, st.Sources, st.Wasted = shares(fs)
+		st.From, st.Sources, st.Wasted = byLink(fs)
 	}
 	if total > 0 {
 		st.Phase, st.Reason, st.Done, st.Total, st.Left = api.Writing, "", written, total, 0
@@ -204,7 +204,7 @@ func (d *delivery) status() api.FlowStatus {
 }
 
 // shares sums what came over each kind of link.
-func shares(fs flow.Status) (from, sources api.ByLink, wasted api.Wasted) {
+func byLink(fs flow.Status) (from, sources api.ByLink, wasted api.Wasted) {
 	for _, s := range fs.Shares {
 		switch s.Link {
 		case bandwidth.LAN:
@@ -231,7 +231,7 @@ func (d *delivery) result(c *store.Content, output string) api.GetResult {
 	d.mu.Unlock()
 	if fs, ok := f.flowStatus(); ok {
 		r.Here = fs.Resumed
-		r.From, _, r.Wasted = shares(fs)
+		r.From, _, r.Wasted = byLink(fs)
 	}
 	if r.Name == "" {
 		if known := d.node.catalogue.of(c.ID()); len(known) > 0 {

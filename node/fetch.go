@@ -79,10 +79,11 @@ type holding struct {
 	releases []signedRelease
 }
 
-// A fetchTable has the fetches under way.
+// A fetchTable has the fetches under way, and what those that ended brought.
 type fetchTable struct {
-	mu   sync.Mutex
-	byID map[content.ID]*fetch
+	mu    sync.Mutex
+	byID  map[content.ID]*fetch
+	ended shares
 }
 
 // fetch brings a content into the store, whole and verified. Several callers may
@@ -127,7 +128,34 @@ func (t *fetchTable) end(f *fetch) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.byID, f.id)
+	if s, ok := f.flowStatus(); ok {
+		t.ended.add(s)
+	}
 	close(f.done)
+}
+
+// shares is what came over each kind of link.
+type shares [len(bandwidth.Links)]flow.Share
+
+func (sum *shares) add(s flow.Status) {
+	for i, share := range s.Shares {
+		sum[i].Verified += share.Verified
+		sum[i].Duplicate += share.Duplicate
+		sum[i].Corrupt += share.Corrupt
+	}
+}
+
+// brought returns what came since the start. It never goes back.
+func (t *fetchTable) brought() shares {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	sum := t.ended
+	for _, f := range t.byID {
+		if s, ok := f.flowStatus(); ok {
+			sum.add(s)
+		}
+	}
+	return sum
 }
 
 // all returns the fetches under way.
@@ -170,14 +198,16 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 	})
 	close(f.begun)
 	g.Go(func() error {
+		joined := f.joined
 		for {
 			select {
 			case <-ctx.Done():
 				return nil
 			case <-f.flow.Need():
 				f.scout.Look()
-			case <-f.joined:
+			case <-joined:
 				patience.Stop()
+				joined = nil
 			case <-patience.C:
 				giveUp(f.unfound(start))
 			}

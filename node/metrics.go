@@ -3,50 +3,13 @@ package node
 import (
 	"context"
 	"math/bits"
-	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/p2pnode/p2pnode/bandwidth"
-	"github.com/p2pnode/p2pnode/node/flow"
 )
 
 func onesCount(x uint64) int { return bits.OnesCount64(x) }
-
-// A tally sums what flows that ended brought, for those that count from the
-// node's start.
-type tally struct {
-	mu     sync.Mutex
-	shares [len(bandwidth.Links)]flow.Share
-}
-
-func (t *tally) add(s flow.Status) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	addShares(&t.shares, s)
-}
-
-func addShares(sum *[len(bandwidth.Links)]flow.Share, s flow.Status) {
-	for i, share := range s.Shares {
-		sum[i].Verified += share.Verified
-		sum[i].Duplicate += share.Duplicate
-		sum[i].Corrupt += share.Corrupt
-	}
-}
-
-// fetched returns what came over each kind of link since the start, flows under
-// way included.
-func (n *Node) fetched() [len(bandwidth.Links)]flow.Share {
-	n.tally.mu.Lock()
-	sum := n.tally.shares
-	n.tally.mu.Unlock()
-	for _, f := range n.fetches.all() {
-		if s, ok := f.flowStatus(); ok {
-			addShares(&sum, s)
-		}
-	}
-	return sum
-}
 
 // A collector reads a node's counts when Prometheus asks. Labels are link
 // classes, reasons and versions: never a peer, a content or a name, whose number
@@ -107,7 +70,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.free, float64(free))
 	}
 	var duplicate, corrupt int64
-	for i, share := range n.fetched() {
+	for i, share := range n.fetches.brought() {
 		count(c.delivered, float64(share.Verified), bandwidth.Links[i].String())
 		duplicate += share.Duplicate
 		corrupt += share.Corrupt

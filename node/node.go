@@ -54,7 +54,6 @@ type members struct {
 	fetches   fetchTable
 	ring      *flow.Ring
 	bans      *bans
-	tally     *tally
 }
 
 // New opens a node's folder, makes an enterprise of one in it if it is fresh, and
@@ -68,7 +67,7 @@ func New(cfg Config, log *zap.Logger) (_ *Node, err error) {
 		cfg: cfg, log: log, started: time.Now(), registry: prometheus.NewRegistry(), ready: make(chan struct{}),
 		members: members{
 			catalogue: newCatalogue(), fetches: fetchTable{byID: make(map[content.ID]*fetch)},
-			ring: flow.NewRing(0), bans: newBans(), tally: new(tally),
+			ring: flow.NewRing(0), bans: newBans(),
 		},
 	}
 	defer func() {
