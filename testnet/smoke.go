@@ -40,7 +40,7 @@ func smoke(ctx context.Context, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	if _, err := scenario.Build(ctx, dir); err != nil {
+	if _, err := scenario.Build(ctx, dir, "CGO_ENABLED=0"); err != nil {
 		return err
 	}
 	// Another run may have been killed before it could clean up.

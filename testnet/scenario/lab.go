@@ -22,14 +22,16 @@ type Lab struct {
 	nodes  []*Node
 }
 
-// Build compiles p2pnode into dir, static, and returns the binary's path.
-func Build(ctx context.Context, dir string) (string, error) {
+// Build compiles p2pnode into dir and returns the binary's path. More variables
+// for the environment of the build follow: "CGO_ENABLED=0" makes it static. It
+// keeps to the flags of `go test`, or all of libp2p would be compiled once more.
+func Build(ctx context.Context, dir string, env ...string) (string, error) {
 	out := filepath.Join(dir, "p2pnode")
 	if os.PathSeparator == '\\' {
 		out += ".exe"
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", out, "github.com/p2pnode/p2pnode/cmd/p2pnode")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", out, "github.com/p2pnode/p2pnode/cmd/p2pnode")
+	cmd.Env = append(os.Environ(), env...)
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build p2pnode: %w\n%s", err, text)
 	}

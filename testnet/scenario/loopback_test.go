@@ -89,8 +89,8 @@ func arrived(t *testing.T, ctx context.Context, n *Node, id string, least int64)
 }
 
 func TestFileAndTreeArriveAsTheyWere(t *testing.T) {
-	ctx := within(t, 3*time.Minute)
 	l := lab(t)
+	ctx := within(t, 3*time.Minute)
 	hub, members := enterprise(t, ctx, l, 1)
 	file := sample(t, l, size(64*mib, 1024*mib))
 	tree := filepath.Join(l.Dir, "tree")
@@ -110,8 +110,8 @@ func TestFileAndTreeArriveAsTheyWere(t *testing.T) {
 // A kill loses nothing that was verified: the node has it when it runs again,
 // and fetches the rest only.
 func TestKilledNodeFetchesNothingTwice(t *testing.T) {
-	ctx := within(t, 5*time.Minute)
 	l := lab(t)
+	ctx := within(t, 5*time.Minute)
 	hub, members := enterprise(t, ctx, l, 1)
 	m := members[0]
 	path := sample(t, l, size(192*mib, 1024*mib))
@@ -152,8 +152,8 @@ func TestKilledNodeFetchesNothingTwice(t *testing.T) {
 }
 
 func TestGetGoesOnWhenPublisherIsKilledAndRestarted(t *testing.T) {
-	ctx := within(t, 3*time.Minute)
 	l := lab(t)
+	ctx := within(t, 3*time.Minute)
 	hub, members := enterprise(t, ctx, l, 1)
 	path := sample(t, l, size(256*mib, 2048*mib))
 	id := publish(t, ctx, hub, path)
@@ -172,8 +172,8 @@ func TestGetGoesOnWhenPublisherIsKilledAndRestarted(t *testing.T) {
 }
 
 func TestGetGoesOnWhenOneOfThreeSourcesIsKilled(t *testing.T) {
-	ctx := within(t, 3*time.Minute)
 	l := lab(t)
+	ctx := within(t, 3*time.Minute)
 	hub, members := enterprise(t, ctx, l, 3)
 	path := sample(t, l, size(256*mib, 2048*mib))
 	id := publish(t, ctx, hub, path)
@@ -194,8 +194,8 @@ func TestGetGoesOnWhenOneOfThreeSourcesIsKilled(t *testing.T) {
 
 // What goes wrong ends with its own exit code, and says what to do.
 func TestVerbsTellWhatIsWrong(t *testing.T) {
-	ctx := within(t, time.Minute)
 	l := lab(t)
+	ctx := within(t, time.Minute)
 	hub, _ := enterprise(t, ctx, l, 0)
 	idle := l.Node("idle", nil)
 	const unknown = "bafyreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"

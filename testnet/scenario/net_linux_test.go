@@ -111,8 +111,8 @@ func TestNetCarriesAndLeavesNothing(t *testing.T) {
 // Neighbours that never met, on a subnet where neither was before and without
 // anybody who could introduce them, have nothing but mDNS.
 func TestNeighboursMeetByMDNSAlone(t *testing.T) {
-	ctx := within(t, 2*time.Minute)
 	l, n := lab(t), network(t)
+	ctx := within(t, 2*time.Minute)
 	office := subnet(t, n, "office", "10.1.0.0/24")
 	hall := subnet(t, n, "hall", "10.9.0.0/24")
 	desk, _ := host(t, n, "desk", office, 1)
@@ -161,8 +161,8 @@ func handOver(t *testing.T, l *Lab, from, to *Node, path string) api.GetResult {
 
 // Two branches know of the middle only. The DHT tells who has what.
 func TestBranchesMeetByDHTAlone(t *testing.T) {
-	ctx := within(t, 2*time.Minute)
 	l, n := lab(t), network(t)
+	ctx := within(t, 2*time.Minute)
 	x := newLine(t, n)
 	hub := l.Node("hub", x.middle, "--site", "hq", "--mdns", "off")
 	must(t, hub.Start(ctx))
@@ -185,8 +185,8 @@ func TestBranchesMeetByDHTAlone(t *testing.T) {
 // A branch has many endpoints and one address (G4).
 func TestFiftyMembersBehindOneAddress(t *testing.T) {
 	const branch = 50
-	ctx := within(t, 4*time.Minute)
 	l, n := lab(t), network(t)
+	ctx := within(t, 4*time.Minute)
 	wan := subnet(t, n, "wan", "10.1.0.0/24")
 	desk, _ := host(t, n, "desk", wan, 1)
 	site, _ := host(t, n, "site", wan, 2)
@@ -218,8 +218,8 @@ func TestFiftyMembersBehindOneAddress(t *testing.T) {
 // An endpoint loses its link and comes back with another address: its get goes
 // on within 30 s (G22).
 func TestGetGoesOnAtANewAddress(t *testing.T) {
-	ctx := within(t, 3*time.Minute)
 	l, n := lab(t), network(t)
+	ctx := within(t, 3*time.Minute)
 	lan := subnet(t, n, "lan", "10.1.0.0/24")
 	desk, deskPort := host(t, n, "desk", lan, 1)
 	till, tillPort := host(t, n, "till", lan, 2)
