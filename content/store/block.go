@@ -42,6 +42,15 @@ func (c *Content) list(chunk int) (blockList, error) {
 	if l, ok := c.store.lists.get(key); ok {
 		return l, nil
 	}
+	l, err := c.loadList(chunk)
+	if err == nil {
+		c.store.lists.put(key, l)
+	}
+	return l, err
+}
+
+// loadList reads the list of a chunk from disk.
+func (c *Content) loadList(chunk int) (blockList, error) {
 	c.log.RLock()
 	defer c.log.RUnlock()
 	node, err := c.readNode(chunk)
@@ -49,12 +58,7 @@ func (c *Content) list(chunk int) (blockList, error) {
 		return blockList{}, fmt.Errorf("read block list of chunk %d: %w", chunk, err)
 	}
 	blocks, err := content.DecodeBlocks(c.manifest.Chunks[chunk].Hash, node)
-	if err != nil {
-		return blockList{}, err
-	}
-	l := blockList{node, blocks}
-	c.store.lists.put(key, l)
-	return l, nil
+	return blockList{node, blocks}, err
 }
 
 // readNode reads the node of a chunk from disk. It is called with log held.

@@ -249,7 +249,7 @@ func (c *Content) Verified(chunk int) uint64 {
 		return p.verified[chunk] &^ lost
 	}
 	c.mu.Unlock()
-	l, err := c.list(chunk)
+	l, err := c.enterList(chunk)
 	if err != nil {
 		return 0
 	}

@@ -45,7 +45,7 @@ type fileTable struct {
 	open  map[slot]*handle
 	idle  list.List // of *handle, the one used last in front
 	dirty map[*Content]map[*handle]struct{}
-	dirt  int // handles in dirty
+	dirt  int // handles in dirty, and those taken from it until they are synced
 }
 
 func newFileTable() *fileTable {
@@ -140,13 +140,12 @@ func (t *fileTable) crowded() bool {
 }
 
 // takeDirty returns the dirty handles of c, pinned, and calls them clean: what is
-// written to them from now on is not the caller's.
+// written to them from now on is not the caller's, who syncs them and says so.
 func (t *fileTable) takeDirty(c *Content) []*handle {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	of := t.dirty[c]
 	delete(t.dirty, c)
-	t.dirt -= len(of)
 	taken := make([]*handle, 0, len(of))
 	for h := range of {
 		h.dirty = false
@@ -154,6 +153,14 @@ func (t *fileTable) takeDirty(c *Content) []*handle {
 		taken = append(taken, h)
 	}
 	return taken
+}
+
+// synced ends what takeDirty began for a handle.
+func (t *fileTable) synced(h *handle) {
+	t.mu.Lock()
+	t.dirt--
+	t.mu.Unlock()
+	t.unpin(h)
 }
 
 // close closes the file of a slot, which nobody has pinned.

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-
-	"github.com/p2pnode/p2pnode/content"
 )
 
 // A journal, and a releases file, is a magic word of eight bytes and records:
@@ -36,7 +34,7 @@ const (
 	releaseMagic = "p2pnrel\x01"
 
 	recordHead = 4 + 1 + 4
-	maxPayload = 4 + content.MaxNode
+	maxPayload = MaxRelease // the largest; a list has 4 kB
 )
 
 const (

@@ -26,6 +26,8 @@ import (
 const (
 	listsMagic = "p2pnblk\x01"
 	listsHead  = magicSize + 4 + 4
+
+	maxList = 4 << 10 // bytes of a node; one of content.MaxBlocks has 2.6 kB
 )
 
 // errLists says that a file is not the blocks file it should be.
@@ -111,7 +113,7 @@ func readNode(f io.ReaderAt, chunk int) ([]byte, error) {
 		return nil, err
 	}
 	from, to := binary.LittleEndian.Uint64(place[:]), binary.LittleEndian.Uint64(place[8:])
-	if to < from || to-from > content.MaxNode {
+	if to < from || to-from > maxList {
 		return nil, fmt.Errorf("%w: its table is damaged", errLists)
 	}
 	node := make([]byte, to-from)
@@ -170,12 +172,6 @@ func (c *listCache) put(k listKey, l blockList) {
 		}
 	}
 	c.lists[k] = l
-}
-
-func (c *listCache) forget(k listKey) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.lists, k)
 }
 
 // drop forgets the lists of a content.

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -16,6 +17,7 @@ type Stage struct {
 	store *Store
 	dir   string
 	root  *os.Root // of its files
+	ended bool
 }
 
 // Stage returns an empty stage.
@@ -57,8 +59,12 @@ func (st *Stage) Open(path string) (*os.File, error) {
 	return st.root.Open(filepath.FromSlash(path))
 }
 
-// Abort drops the stage and all that is in it.
+// Abort drops the stage and all that is in it, unless it has ended.
 func (st *Stage) Abort() error {
+	if st.ended {
+		return nil
+	}
+	st.ended = true
 	return errors.Join(st.root.Close(), os.RemoveAll(st.dir))
 }
 
@@ -69,6 +75,10 @@ func (st *Stage) Abort() error {
 // dropped; if it is here in part, the stage takes its place, and keeps its
 // releases. Either way, and on error too, the stage has ended.
 func (st *Stage) Commit(enc content.Encoded, blocks [][]content.Block) (_ *Content, err error) {
+	if st.ended {
+		return nil, fmt.Errorf("commit content %v: stage: %w", enc.ID, fs.ErrClosed)
+	}
+	st.ended = true
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("commit content %v: %w", enc.ID, ifNoSpace(err)), os.RemoveAll(st.dir))

@@ -97,7 +97,7 @@ func (c *Content) syncFiles(dirty []*handle, folders map[string]struct{}) error 
 	g.SetLimit(syncsAtOnce)
 	for _, h := range dirty {
 		g.Go(func() error {
-			defer c.store.files.unpin(h)
+			defer c.store.files.synced(h)
 			return syncData(h.File)
 		})
 	}
@@ -145,7 +145,7 @@ func (c *Content) seal() error {
 	// Nothing changes lists any more: all are known, and losing needs sync.
 	length := func(chunk int) int { return int(p.lists[chunk].length) }
 	node := func(chunk int) ([]byte, error) {
-		l, err := c.list(chunk)
+		l, err := c.loadList(chunk)
 		return l.node, err
 	}
 	err := replace(c.dir, listsName, func(w io.Writer) error {
@@ -183,7 +183,9 @@ func (c *Content) close() error {
 	if c.partial == nil {
 		return nil
 	}
+	c.log.Lock()
 	h, err := c.append(appendRecord(nil, kindClean))
+	c.log.Unlock()
 	if err != nil {
 		return fmt.Errorf("end journal of %v: %w", c.id, err)
 	}

@@ -102,8 +102,7 @@ func (v *verification) chunk(ctx context.Context, chunk int) error {
 // bytes they have. What hinders it from reading at all is an error.
 func (c *Content) inspect(chunk int) (damage Damage, size int64, err error) {
 	damage.Chunk = chunk
-	c.store.lists.forget(listKey{c, chunk}) // what is on disk is in question
-	l, err := c.list(chunk)
+	l, err := c.loadList(chunk) // what is on disk is in question
 	switch {
 	case err == nil:
 	case !c.listed(chunk):
