@@ -65,6 +65,7 @@ func (a *app) main(args []string) int {
 
 // root returns the whole tree of commands.
 func (a *app) root() *cobra.Command {
+	cobra.EnableCommandSorting = false // help has them in the order of use
 	root := &cobra.Command{
 		Use:     "p2pnode",
 		Short:   "Move content to every endpoint of an enterprise, peer to peer",
@@ -94,7 +95,7 @@ func (a *app) root() *cobra.Command {
 	f.SortFlags = false
 	f.StringVar(&a.data, "data", "", "the node's data `FOLDER` (default $P2PNODE_DATA, else "+shownDataFolder()+")")
 	f.BoolVar(&a.json, "json", false, "answer in JSON; long commands in JSON lines")
-	f.StringVar(&a.progress, "progress", "auto", "show progress: auto (on a terminal), line, json or none")
+	f.StringVar(&a.progress, "progress", "auto", "`MODE` of showing progress: auto (on a terminal), line, json or none")
 
 	root.AddGroup(groups...)
 	root.SetHelpCommandGroupID(groupOperation)

@@ -146,7 +146,7 @@ func (a *app) confirm(question string) error {
 		return fmt.Errorf("read the answer: %w", err)
 	}
 	if s := strings.ToLower(strings.TrimSpace(line)); s != "y" && s != "yes" {
-		return api.Errorf(api.Interrupted, "", "not done")
+		return api.Errorf(api.Failed, "", "not done")
 	}
 	return nil
 }

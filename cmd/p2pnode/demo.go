@@ -136,7 +136,7 @@ func (a *app) demo(ctx context.Context, f demoFlags) (err error) {
 		return err
 	}
 	if !a.json {
-		fmt.Fprintf(a.out, "p2pnode demo: %d sites x %d nodes in this process, WAN limited to %s, %s\n", demoSites, demoNodes, rateFlag{&f.wan}, what)
+		fmt.Fprintf(a.out, "p2pnode demo: %d sites x %d nodes in this process, WAN limited to %s, %s\n", demoSites, demoNodes, bits(f.wan), what)
 	}
 	net, err := startDemo(ctx, dir, f.wan, log)
 	if err != nil {

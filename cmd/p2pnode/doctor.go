@@ -65,7 +65,11 @@ func (a *app) doctor(ctx context.Context) error {
 
 // offline checks what can be checked while no node runs.
 func (a *app) offline(why error) []api.Check {
-	checks := []api.Check{a.checkData()}
+	data := a.checkData()
+	checks := []api.Check{data}
+	if data.State == api.Fail {
+		return checks // what stands in it can't be better
+	}
 	id, err := trust.Load(a.data)
 	switch {
 	case errors.Is(err, trust.ErrNoIdentity):

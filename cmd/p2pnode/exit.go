@@ -57,7 +57,7 @@ func (a *app) failure(ctx context.Context, cmd *cobra.Command, err error) *api.E
 		return &api.Error{Code: api.Usage, Message: err.Error(), Next: "See: " + cmd.CommandPath() + " --help"}
 	}
 	if errors.Is(context.Cause(ctx), errSignal) && (errors.Is(err, context.Canceled) || errors.Is(err, errSignal)) {
-		return &api.Error{Code: api.Interrupted, Message: cmd.Name() + ": interrupted"}
+		return &api.Error{Code: api.Interrupted, Message: verb(cmd) + ": interrupted"}
 	}
 	e := api.From(err)
 	if e.Code == api.Failed && e.Next == "" {
@@ -99,7 +99,7 @@ func (a *app) fail(ctx context.Context, cmd *cobra.Command, err error) int {
 
 // next returns a hint whose commands, if --data was given, name the same folder.
 func (a *app) next(hint string) string {
-	if a.chosen == "" {
+	if a.chosen == "" || strings.Contains(hint, "--data") || strings.HasSuffix(hint, "--help") {
 		return hint
 	}
 	folder := a.chosen

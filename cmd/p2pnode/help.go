@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -59,14 +60,22 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	msg := fmt.Sprintf("%s has no command %q", cmd.CommandPath(), args[0])
+	msg := fmt.Sprintf("no command %q", args[0])
+	if cmd.HasParent() {
+		msg = fmt.Sprintf("%s has %s", verb(cmd), msg)
+	}
 	if cmd.SuggestionsMinimumDistance <= 0 {
 		cmd.SuggestionsMinimumDistance = 2
 	}
 	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
 		msg += "; did you mean " + strings.Join(like, " or ") + "?"
 	}
-	return usageError{fmt.Errorf("%s", msg)}
+	return usageError{errors.New(msg)}
+}
+
+// verb returns what a command is called behind the program's name.
+func verb(cmd *cobra.Command) string {
+	return strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
 }
 
 // args checks the number of arguments: names has one word for each, the last
@@ -76,9 +85,9 @@ func args(names ...string) cobra.PositionalArgs {
 		many := len(names) > 0 && strings.HasSuffix(names[len(names)-1], "...")
 		switch {
 		case len(got) < len(names):
-			return usageError{fmt.Errorf("%s: give %s", cmd.CommandPath(), strings.Join(names[len(got):], " and "))}
+			return usageError{fmt.Errorf("%s: give %s", verb(cmd), strings.Join(names[len(got):], " and "))}
 		case len(got) > len(names) && !many:
-			return usageError{fmt.Errorf("%s: %q is too much", cmd.CommandPath(), got[len(names)])}
+			return usageError{fmt.Errorf("%s: %q is too much", verb(cmd), got[len(names)])}
 		}
 		return nil
 	}

@@ -55,7 +55,7 @@ service does: p2pnode run --join-file FILE`,
 	}
 	c.Flags().SortFlags = false
 	c.Flags().StringVar(&file, "join-file", "", "`FILE` that holds the token, - for stdin")
-	c.Flags().StringVar(&o.Name, "name", "", "what people are to call this node (default the host's name)")
+	c.Flags().StringVar(&o.Name, "name", "", "`NAME` that people are to call this node by (default the host's)")
 	c.Flags().BoolVar(&o.Replace, "replace", false, "leave the enterprise that the folder is in; its identity is moved aside")
 	return c
 }
@@ -110,11 +110,11 @@ func (a *app) join(ctx context.Context, t trust.Token, o trust.EnrolOptions) err
 		return err
 	}
 	return a.answer(e, func(w io.Writer) error {
-		verb := "joined"
+		how := "joined"
 		if e.Already {
-			verb = "had joined already:"
+			how = "had joined already:"
 		}
-		_, err := fmt.Fprintf(w, "%s enterprise %s  site %q  node %s %s\n%s\n", verb, e.Enterprise, e.Site, e.Name, shortPeer(e.Peer), a.next("Run it: p2pnode run"))
+		_, err := fmt.Fprintf(w, "%s enterprise %s  site %q  node %s %s\n%s\n", how, e.Enterprise, e.Site, e.Name, shortPeer(e.Peer), a.next("Run it: p2pnode run"))
 		return err
 	})
 }

@@ -42,8 +42,8 @@ used up or runs out.`,
 	f.SortFlags = false
 	f.StringVar(&r.Site, "site", "", "`SITE` that the token is for")
 	f.StringVar(&r.Name, "name", "", "`NAME` of the one machine that it is for (default: a machine says its own)")
-	f.IntVar(&r.Uses, "uses", 1, "how many machines may join with it")
-	f.Var(timeFlag{&expires}, "expires", "from now")
+	f.IntVar(&r.Uses, "uses", 1, "`N` machines may join with it")
+	f.Var(timeFlag{&expires}, "expires", "how long it can be used")
 	return c
 }
 

@@ -56,15 +56,14 @@ and so on. Where it stands goes to stdout, the log to stderr.`,
 	l := c.Flags()
 	l.SortFlags = false
 	l.StringVar(&f.site, "site", "", "the `SITE` of a node that starts an enterprise (default \"default\")")
-	l.StringVar(&f.name, "name", "", "what people call this node (default the host's name)")
+	l.StringVar(&f.name, "name", "", "`NAME` that people call this node by (default the host's)")
 	l.StringArrayVar(&f.listen, "listen", nil, "`MULTIADDR` to listen on, may be repeated (default port 4740, TCP and QUIC, all interfaces)")
 	l.StringVar(&f.join, "join", "", "`TOKEN` of an invite: join, unless the folder has done so")
 	l.StringVar(&f.joinFile, "join-file", "", "`FILE` that holds the token, - for stdin")
 	l.StringArrayVar(&f.bootstrap, "bootstrap", nil, "`MULTIADDR` with /p2p/ID of a member to meet first, may be repeated")
-	l.StringVar(&f.mdns, "mdns", "auto", "look for neighbours by mDNS: auto, off, or interface names with commas")
-	l.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
-	l.StringVar(&f.logFmt, "log-format", "auto", "auto, text or json; auto is text on a terminal")
-	c.MarkFlagsMutuallyExclusive("join", "join-file")
+	l.StringVar(&f.mdns, "mdns", "auto", "`WHERE` to look for neighbours by mDNS: auto, off, or interface names with commas")
+	l.StringVar(&f.logLevel, "log-level", "info", "`LEVEL`: debug, info, warn or error")
+	l.StringVar(&f.logFmt, "log-format", "auto", "`FORMAT`: text, json or auto, which is text on a terminal")
 	return c
 }
 
@@ -139,17 +138,21 @@ func (a *app) run(ctx context.Context, f runFlags) (err error) {
 	if err != nil {
 		return err
 	}
+	joining := f.join != "" || f.joinFile != ""
+	switch {
+	case f.join != "" && f.joinFile != "":
+		return usageError{errors.New("--join and --join-file: choose one")}
+	case joining && f.site != "":
+		return usageError{errors.New("--site is of no use with --join: the invite says the site")}
+	}
 	log, err := newLogger(a.err, f.logLevel, f.logFmt)
 	if err != nil {
 		return err
 	}
-	if f.join != "" || f.joinFile != "" {
+	if joining {
 		t, err := a.token(f.join, f.joinFile)
 		if err != nil {
 			return err
-		}
-		if cfg.Site != "" {
-			return usageError{errors.New("--site is of no use with --join: the invite says the site")}
 		}
 		if _, err := enrol(ctx, cfg.Data, t, trust.EnrolOptions{Name: f.name}); err != nil {
 			return err
@@ -167,7 +170,9 @@ func (a *app) run(ctx context.Context, f runFlags) (err error) {
 	if err != nil {
 		return errors.Join(err, n.Close())
 	}
-	a.banner(st, found == "")
+	if !a.json {
+		a.banner(st, found == "")
+	}
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -175,15 +180,38 @@ func (a *app) run(ctx context.Context, f runFlags) (err error) {
 	go func() { ended <- n.Run(ctx) }()
 	select {
 	case <-n.Ready():
-		fmt.Fprintf(a.out, "ready in %.2f s\n", time.Since(started).Seconds())
+		if err := a.isReady(ctx, n, time.Since(started)); err != nil {
+			cancel()
+			return errors.Join(err, <-ended)
+		}
 	case err := <-ended:
 		return startError(err)
 	}
 	if err := <-ended; err != nil {
 		return fmt.Errorf("the node failed: %w", err)
 	}
-	fmt.Fprintf(a.out, "stopped after %s\n", span(time.Since(started)))
+	if !a.json {
+		fmt.Fprintf(a.out, "stopped after %s\n", span(time.Since(started)))
+	}
 	return nil
+}
+
+// isReady says so: with --json by the node's status as a line.
+func (a *app) isReady(ctx context.Context, n *node.Node, took time.Duration) error {
+	if !a.json {
+		_, err := fmt.Fprintf(a.out, "ready in %.2f s\n", took.Seconds())
+		return err
+	}
+	st, err := n.API().Status(ctx)
+	if err != nil {
+		return err
+	}
+	line, err := api.MarshalLine(api.StatusLine, st)
+	if err != nil {
+		return err
+	}
+	_, err = a.out.Write(line)
+	return err
 }
 
 // startError says what to do where a start failed for a known reason.

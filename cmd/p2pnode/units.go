@@ -198,6 +198,15 @@ func speed(r bandwidth.Rate) string {
 	return fmt.Sprintf("%.*f %s", min(i, 1), v, names[i])
 }
 
+// bits writes a rate as networks count: 20 Mbit/s.
+func bits(r bandwidth.Rate) string {
+	i := len(bitUnits) - 1
+	for i > 0 && float64(r) < bitUnits[i].value {
+		i--
+	}
+	return strconv.FormatFloat(math.Round(float64(r)/bitUnits[i].value*10)/10, 'f', -1, 64) + " " + bitUnits[i].name + "/s"
+}
+
 // clock writes a time as minutes and seconds: 0:14, 1:02:03.
 func clock(d time.Duration) string {
 	s := int64(d.Round(time.Second) / time.Second)

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/zap"
+
+	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/node/api"
+)
+
+// fakenode FOLDER serves, until the script ends, a node whose every answer is
+// known: what it is asked for by the name of an api.Code fails with that.
+func cmdFakeNode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: fakenode FOLDER")
+	}
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(dir, 0o700))
+	s, err := api.NewServer(dir, fakeNode{}, prometheus.NewRegistry(), zap.NewNop())
+	ts.Check(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	ts.Defer(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			ts.Logf("fakenode: %v", err)
+		}
+	})
+}
+
+// A fakeNode is a node for tests of what is shown of one.
+type fakeNode struct{ api.Node }
+
+const fakeID = "bafyreib2rxk3rybk3aobmv5cjuql3bm2twh4jo5uxgf5kpqcsgz7soitae"
+
+var fakeTime = time.Date(2026, 11, 22, 10, 30, 0, 0, time.UTC)
+
+func fakeError(ref string) error {
+	for _, c := range api.Codes() {
+		if ref == string(c) {
+			e := api.Errorf(c, "Look around: p2pnode peer ls", "get %s: it is %s", ref, c)
+			if c == api.NotFound {
+				e.Tried = []string{"3 peers asked", "DHT: no holder"}
+			}
+			return e
+		}
+	}
+	return nil
+}
+
+func (fakeNode) Status(context.Context) (api.Status, error) {
+	return api.Status{
+		Version: "1.2.3", Peer: "12D3KooWRYB4BrUopyJXLyhzVVk3yPPvjQKBPkXcubTfcYXuZPJi", Name: "hq", Site: "berlin",
+		Enterprise: "oa3jvowcsnielbcs", Roles: []string{"member"}, Ready: true, Started: time.Now().Add(-time.Hour * 3),
+		Store: api.Store{Contents: 1, Used: 3 << 29, Free: 25 << 30}, Peers: api.ByLink{LAN: 2, WAN: 1},
+		Warnings: []api.Warning{{Code: "low-space", Message: "little is left", Next: "Remove content: p2pnode content ls"}},
+	}, nil
+}
+
+func (fakeNode) Ready(context.Context) (api.Readiness, error) {
+	return api.Readiness{Parts: []api.Part{{Name: "store", Ready: true, Message: "ok"}, {Name: "dht", Message: "no peers"}}}, nil
+}
+
+func (fakeNode) Doctor(context.Context) ([]api.Check, error) {
+	return []api.Check{
+		{Name: "disk", State: api.OK, Message: "9.0 GiB free", Next: "not shown"},
+		{Name: "clock", State: api.Fail, Message: "3 years behind", Next: "Set the clock"},
+	}, nil
+}
+
+func (fakeNode) Add(_ context.Context, r api.AddRequest, _ func(api.Progress)) (api.AddResult, error) {
+	return api.AddResult{
+		Content: fakeID, Name: r.Name, Version: r.Version, Type: r.Type, Size: 3 << 29, New: 1 << 29, Files: len(r.Paths), Chunks: 1431,
+		Signer: r.Labels["who"], Rate: 8 * 812e6, Elapsed: api.Seconds(1900 * time.Millisecond),
+	}, fakeError(r.Name)
+}
+
+func (fakeNode) Get(ctx context.Context, r api.GetRequest, report func(api.FlowStatus)) (api.GetResult, error) {
+	if err := fakeError(r.Ref); err != nil {
+		return api.GetResult{}, err
+	}
+	report(api.FlowStatus{Name: "pos", Version: "7.2", Phase: api.Fetching, Done: 412 << 20, Total: 1431 << 20, Rate: 8 * 9.6e6,
+		Sources: api.ByLink{LAN: 2, WAN: 1}, Left: api.Seconds(14 * time.Second)})
+	if r.Ref == "endless" {
+		<-ctx.Done()
+		return api.GetResult{}, ctx.Err()
+	}
+	// The line has to be on its way before the summary takes its place.
+	time.Sleep(50 * time.Millisecond)
+	return api.GetResult{Content: fakeID, Name: "pos", Version: "7.2", Output: r.Output, Size: 3 << 29, Files: 2, Here: 1 << 29,
+		From: api.ByLink{LAN: 3 << 28, WAN: 1 << 28}, Wasted: api.Wasted{Duplicate: 4096}, Verified: true, Elapsed: api.Seconds(10 * time.Second)}, nil
+}
+
+func (fakeNode) Contents(context.Context) ([]api.Content, error) {
+	return []api.Content{
+		{ID: fakeID, Name: "pos", Version: "7.2", Type: "os-image", Size: 3 << 29, Here: 1 << 29, Added: fakeTime},
+		{ID: fakeID, Name: "menu", Version: "1", Size: 10, Here: 10, Added: fakeTime},
+	}, nil
+}
+
+func (fakeNode) Remove(_ context.Context, ref string) (api.Removed, error) {
+	return api.Removed{Content: fakeID, Name: ref, Freed: 5}, fakeError(ref)
+}
+
+func (fakeNode) Verify(_ context.Context, ref string, _ func(api.Progress)) (api.VerifyResult, error) {
+	return api.VerifyResult{Content: fakeID, Name: ref, Checked: 1 << 30, Bad: 65536, BadCount: 1, Elapsed: api.Seconds(time.Second)}, fakeError(ref)
+}
+
+func (fakeNode) Ping(_ context.Context, who string) (api.Pong, error) {
+	return api.Pong{Peer: "12D3KooWRYB4BrUopyJXLyhzVVk3yPPvjQKBPkXcubTfcYXuZPJi", Name: who, Site: "hq", Link: "wan", Transport: "quic", Direct: true, RTT: api.Seconds(18 * time.Millisecond)}, fakeError(who)
+}
+
+func (fakeNode) Invite(_ context.Context, r api.InviteRequest) (api.Invitation, error) {
+	return api.Invitation{Token: "p2p1.token", Site: r.Site, Uses: r.Uses, Expires: fakeTime.Add(time.Duration(r.Expires))}, fakeError(r.Site)
+}
+
+// A fakeNet is a demo's enterprise in which one node may hand out wrong bytes.
+type fakeNet struct {
+	sites []demoSite
+	wan   int64
+}
+
+func newFakeNet(wrong string) *fakeNet {
+	n := &fakeNet{}
+	for _, site := range []string{"branch-a", "branch-b"} {
+		s := demoSite{Name: site}
+		for i := range demoNodes {
+			name := fmt.Sprintf("%s-%d", site, i+1)
+			s.Nodes = append(s.Nodes, demoNode{Name: name, Node: copier{net: n, wrong: name == wrong}})
+		}
+		n.sites = append(n.sites, s)
+	}
+	return n
+}
+
+func (n *fakeNet) Sites() []demoSite { return n.sites }
+func (n *fakeNet) WAN() int64        { return n.wan }
+func (n *fakeNet) Close() error      { return nil }
+
+// copied is where a copier's publisher has the file that the others copy.
+var copied string
+
+type copier struct {
+	api.Node
+	net   *fakeNet
+	wrong bool
+}
+
+func (c copier) Add(_ context.Context, r api.AddRequest, _ func(api.Progress)) (api.AddResult, error) {
+	copied = r.Paths[0]
+	info, err := os.Stat(copied)
+	if err != nil {
+		return api.AddResult{}, err
+	}
+	return api.AddResult{Content: fakeID, Name: r.Name, Version: r.Version, Size: info.Size(), Chunks: 1, Signer: "branch-a-1"}, nil
+}
+
+func (c copier) Get(_ context.Context, r api.GetRequest, report func(api.FlowStatus)) (api.GetResult, error) {
+	b, err := os.ReadFile(copied)
+	if err != nil {
+		return api.GetResult{}, err
+	}
+	n := int64(len(b))
+	if c.wrong {
+		b[0]++
+	}
+	report(api.FlowStatus{Phase: api.Fetching, Done: n / 2, Total: n})
+	if filepath.Base(r.Output) == "late" {
+		return api.GetResult{}, content.ErrNotFound
+	}
+	return api.GetResult{Size: n, From: api.ByLink{WAN: n}, Verified: true}, os.WriteFile(r.Output, b, 0o600)
+}
