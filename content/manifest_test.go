@@ -343,17 +343,20 @@ func TestManifestBombs(t *testing.T) {
 				"DecodeRelease": func() error { _, err := DecodeRelease(bomb); return err },
 			} {
 				var err error
-				start := time.Now()
-				n := allocated(func() { err = decode() })
-				took := time.Since(start)
+				var n uint64
+				took := time.Hour
+				for range 3 { // a busy machine may stop us in between
+					start := time.Now()
+					n = allocated(func() { err = decode() })
+					took = min(took, time.Since(start))
+				}
 				if !errors.Is(err, ErrFormat) && !errors.Is(err, ErrPath) {
 					t.Errorf("%s: %v", what, err)
 				}
 				if n > 4<<20 || n > 4*uint64(len(bomb))+64<<10 {
 					t.Errorf("%s: %d bytes allocated for %d", what, n, len(bomb))
 				}
-				// The goal is 10 ms; a busy machine may stop us for longer.
-				if took > 100*time.Millisecond {
+				if took > 10*time.Millisecond {
 					t.Errorf("%s: took %v", what, took)
 				}
 			}
