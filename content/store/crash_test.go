@@ -29,7 +29,7 @@ const (
 // crashSamples returns what the child fetches, the same each time.
 func crashSamples(t testing.TB) []*storetest.Sample {
 	return []*storetest.Sample{
-		storetest.File(t, crashSeed, 6<<20, storetest.Shape{Block: 40 << 10, Blocks: 16}),
+		storetest.File(t, crashSeed, 2<<20, storetest.Shape{Block: 24 << 10, Blocks: 16}),
 		storetest.Tree(t, crashSeed),
 	}
 }

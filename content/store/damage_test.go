@@ -195,6 +195,10 @@ func TestVerifyFindsBitRot(t *testing.T) {
 				if c.Complete() {
 					t.Error("still complete")
 				}
+				// It would say that nothing is missing, should the journal get lost.
+				if _, err := os.Stat(filepath.Join(dir, "content", sample.ID.String(), "blocks")); err == nil {
+					t.Error("a blocks file is beside the journal")
+				}
 				right(t, c, sample)
 				if err := s.Close(); err != nil {
 					t.Fatal(err)
