@@ -237,11 +237,16 @@ func (a *Admission) answerBeacon(in *message) []byte {
 // hear takes a beacon. A bad one doesn't end the exchange: the credential decides
 // that, and a good node may pass on what it can't judge.
 func (a *Admission) hear(beacon, nonce []byte) {
+	before := a.id.clock.State()
 	news, err := a.id.tell(beacon, nonce)
 	if err != nil {
 		a.log.Debug("beacon refused", zap.Error(err))
 	}
-	if news {
+	now := a.id.clock.State()
+	if now != before {
+		a.log.Info("the clock is judged anew", zap.Stringer("clock", now))
+	}
+	if news || now != before {
 		a.notify()
 	}
 }

@@ -47,10 +47,13 @@ func (r rogue) accept(c channel, _ ic.PubKey, _ ma.Multiaddr) (Credential, error
 	return Credential{}, writeFrame(c, r.hello)
 }
 
-func rogueHost(t testing.TB, key ic.PrivKey, hello []byte) host.Host {
+func rogueHost(t testing.TB, transport string, key ic.PrivKey, hello []byte) host.Host {
 	r := rogue{hello}
-	return newHost(t, libp2p.Identity(key), libp2p.Security(string(tlsID), tlsFor(r)),
-		libp2p.Transport(tcp.NewTCPTransport), libp2p.Transport(quicFor(r)))
+	opts := []libp2p.Option{libp2p.Identity(key), libp2p.Security(string(tlsID), tlsFor(r)), libp2p.Transport(tcp.NewTCPTransport)}
+	if transport == "quic-v1" {
+		opts[2] = libp2p.Transport(quicFor(r))
+	}
+	return newHostOn(t, []string{transport}, opts...)
 }
 
 // watched counts what gets through to a node's swarm and handlers.
@@ -100,7 +103,7 @@ func TestBadCredentialsNeverReachTheSwarm(t *testing.T) {
 				t.Parallel()
 				n := watch(start(t, id, Config{}, false))
 				attempt := func(t *testing.T, c forgery) (peer.ID, error) {
-					h := rogueHost(t, c.key, c.hello)
+					h := rogueHost(t, tr, c.key, c.hello)
 					ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 					defer cancel()
 					if direction == "is dialed" {
@@ -141,7 +144,7 @@ func TestP256HostKeyIsAdmitted(t *testing.T) {
 	check(t, err)
 	for _, tr := range transports {
 		n := start(t, id, Config{}, false)
-		h := rogueHost(t, key, encode(message{Kind: hello, Chain: f.leaf(key, f.member, nil)}))
+		h := rogueHost(t, tr, key, encode(message{Kind: hello, Chain: f.leaf(key, f.member, nil)}))
 		check(t, h.Connect(t.Context(), n.addrs(tr)))
 	}
 }
@@ -157,7 +160,7 @@ func TestRefusalTellsTheReason(t *testing.T) {
 			continue
 		}
 		for _, tr := range transports {
-			h := rogueHost(t, c.key, c.hello)
+			h := rogueHost(t, tr, c.key, c.hello)
 			if err := h.Connect(t.Context(), n.addrs(tr)); !errors.Is(err, want[c.name]) || !errors.Is(err, ErrNotAdmitted) {
 				t.Errorf("%s over %s: %v", c.name, tr, err)
 			}

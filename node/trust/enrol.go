@@ -265,7 +265,11 @@ func (a *Admission) serveLate(in *message, remote ic.PubKey) ([][]byte, error) {
 	if !p.key.Equals(remote) {
 		return nil, fmt.Errorf("%w: the credential is that of %s, another peer", ErrNotAdmitted, p.Peer)
 	}
-	return a.id.authority.renew(p, a.id.clock.Now())
+	now := a.id.clock.Now()
+	if now.After(p.NotAfter.Add(renewAfter)) {
+		return nil, fmt.Errorf("%w: %w too long ago, on %s", ErrNotAdmitted, ErrExpired, stamp(p.NotAfter))
+	}
+	return a.id.authority.renew(p, now)
 }
 
 func (a *Admission) sendWelcome(c channel, chain [][]byte) error {

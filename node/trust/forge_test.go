@@ -79,6 +79,21 @@ func (f *forger) leaf(key ic.PrivKey, by *signer, mod func(*x509.Certificate)) [
 	return [][]byte{f.sign(tmpl, by, std), by.cert.Raw}
 }
 
+// someone returns an identity of the enterprise that has no folder.
+func (f *forger) someone(by *signer, mod func(*x509.Certificate)) *Identity {
+	f.t.Helper()
+	key := newKey(f.t)
+	p, err := f.id.root.verify(f.leaf(key, by, mod), f.now)
+	check(f.t, err)
+	return &Identity{root: f.id.root, key: key, clock: f.id.clock, revoked: f.id.revoked, current: p}
+}
+
+// asPublisher makes a template that of a publisher.
+func (f *forger) asPublisher(c *x509.Certificate) {
+	c.URIs = uri("spiffe://" + f.id.root.operatorHost() + "/site/hq/node/pub")
+	withGrant(grant{Roles: int(Member | Publisher), Name: "pub"})(c)
+}
+
 // issuer makes another member issuer below the root.
 func (f *forger) issuer(mod func(*x509.Certificate)) *signer {
 	f.t.Helper()

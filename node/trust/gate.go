@@ -98,9 +98,9 @@ func (g gater) InterceptAccept(c network.ConnMultiaddrs) bool {
 	return true
 }
 
-func (g gater) InterceptSecured(_ network.Direction, p peer.ID, _ network.ConnMultiaddrs) bool {
-	return !g.a.id.revoked.keyRevoked(p)
-}
+// InterceptSecured leaves the revoked to the exchange, which tells them why; QUIC
+// asks before it and TCP after it.
+func (g gater) InterceptSecured(network.Direction, peer.ID, network.ConnMultiaddrs) bool { return true }
 
 func (g gater) InterceptUpgraded(c network.Conn) (bool, control.DisconnectReason) {
 	return g.a.current(c.RemotePeer()) == nil, 0

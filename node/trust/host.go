@@ -10,6 +10,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	"go.uber.org/zap"
 )
@@ -99,6 +100,20 @@ func (a *Admission) sweep(h host.Host) time.Duration {
 	return max(next, time.Second)
 }
 
+// forgive lets peers be dialed at once that were out of reach only because a
+// clock or a credential was out of date: the swarm would wait for minutes.
+func (a *Admission) forgive(h host.Host) {
+	s, ok := h.Network().(*swarm.Swarm)
+	if !ok {
+		return
+	}
+	for _, r := range a.Refused() {
+		if !r.Inbound && r.Peer != "" && (errors.Is(r.Err, ErrExpired) || errors.Is(r.Err, ErrNotYetValid)) {
+			s.Backoff().Clear(r.Peer)
+		}
+	}
+}
+
 // notify says that lists, signed time or credential changed.
 func (a *Admission) notify() {
 	select {
@@ -137,6 +152,7 @@ func (a *Admission) Run(ctx context.Context) error {
 		case <-a.changed:
 			sweep.Reset(a.sweep(h))
 			spread.all(ctx)
+			a.forgive(h)
 			a.hurryRenewal()
 		case <-sweep.C:
 			sweep.Reset(a.sweep(h))

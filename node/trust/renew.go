@@ -149,7 +149,11 @@ func (a *Admission) renewNow(ctx context.Context, h host.Host) error {
 	if !a.id.clock.Now().After(a.id.Credential().NotAfter) {
 		return err
 	}
-	return a.renewLate(ctx)
+	if err := a.renewLate(ctx); err != nil {
+		return err
+	}
+	a.forgive(h)
+	return nil
 }
 
 // findIssuer returns a connected issuer, connecting to where this node joined if

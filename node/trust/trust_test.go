@@ -95,9 +95,15 @@ func runNode(t testing.TB, n testNode) {
 }
 
 func newHost(t testing.TB, opts ...libp2p.Option) host.Host {
+	return newHostOn(t, transports, opts...)
+}
+
+func newHostOn(t testing.TB, transports []string, opts ...libp2p.Option) host.Host {
 	t.Helper()
+	for _, tr := range transports {
+		opts = append(opts, libp2p.ListenAddrStrings(map[string]string{"tcp": "/ip4/127.0.0.1/tcp/0", "quic-v1": "/ip4/127.0.0.1/udp/0/quic-v1"}[tr]))
+	}
 	opts = append(opts,
-		libp2p.ListenAddrStrings("/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"),
 		libp2p.DisableRelay(), libp2p.DisableMetrics(), libp2p.DisableIdentifyAddressDiscovery(),
 		libp2p.ResourceManager(&network.NullResourceManager{}))
 	h, err := libp2p.New(opts...)
