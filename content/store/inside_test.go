@@ -177,6 +177,9 @@ func TestSealIsFinished(t *testing.T) {
 		if !ok || !c.Complete() {
 			t.Errorf("blocks file beside the journal %v: not complete", both)
 		}
+		if _, err := os.Stat(filepath.Join(c.dir, listsName)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("blocks file beside the journal %v: still there, %v", both, err)
+		}
 		if err := c.Flush(t.Context()); err != nil || c.partial != nil {
 			t.Errorf("blocks file beside the journal %v: not sealed, %v", both, err)
 		}

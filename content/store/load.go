@@ -135,6 +135,11 @@ func (c *Content) loadJournal() error {
 	if err := f.Truncate(end); err != nil {
 		return err
 	}
+	// The journal took its place, or didn't make way yet. Alone it would say that
+	// nothing is missing.
+	if err := os.Remove(filepath.Join(c.dir, listsName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	c.logSize, c.partial = end, p
 	if err := makeFolder(filepath.Join(c.dir, filesName)); err != nil {
 		return err
