@@ -11,7 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -21,16 +20,16 @@ import (
 
 // How files become a content
 //
-// survey (survey.go) walks what the user named and knows, before a byte is read, the name,
-// mode, time and size of everything; a name that some system can't write ends it
-// there. Then two passes.
+// survey (survey.go) walks what the user named and knows, before a byte is read,
+// the name, mode, time and size of everything; a name that some system can't
+// write ends it there. Then two passes.
 //
 // In the first, one goroutine (feed) goes through the files in the manifest's
-// order. It reads a large file in pieces, writes each to the stage, and cuts it
-// into blocks, since a cut depends on the one before; hashing the blocks of a
-// piece is a job for the workers. A small file is one job altogether. Jobs end
-// in any order and are gathered in theirs, and the digests, as they come, say
-// where chunks end.
+// order. It reads a large file in pieces and cuts it into blocks, since a cut
+// depends on the one before; another writes the pieces to the stage, and hashing
+// the blocks of a piece is a job for the workers. A small file is one job
+// altogether. Jobs end in any order and are gathered in theirs, and the digests,
+// as they come, say where chunks end.
 //
 // The second pass reads the stage back, by way of the manifest and the block
 // lists as everybody will use them, and hashes all again: a wrong byte in memory,
@@ -47,8 +46,8 @@ import (
 // MEASURED
 
 const (
-	// publishPieceSize is how much of a large file is read, written and cut at
-	// once. It stays in a core's own cache between these.
+	// publishPieceSize is how much of a large file is read, cut and written at
+	// once: little enough to be in a cache still when the next step comes.
 	publishPieceSize = 1 << 20
 
 	// publishAhead bounds the jobs not yet gathered. Of these, two for each worker
@@ -95,7 +94,6 @@ type published struct {
 	Blocks   [][]content.Block // of each chunk
 	Files    int               // folders not counted
 	New      int64             // bytes of chunks that were not known
-	Elapsed  time.Duration
 }
 
 // publish makes a content of paths in stage. One file makes a single content, a
@@ -104,7 +102,6 @@ type published struct {
 // published (content.ErrPath). On error the stage is for the caller to abort;
 // errors wrap content.ErrPath, ErrFormat, ErrChanged and ErrNoSpace.
 func publish(ctx context.Context, stage publishStage, paths []string, opt publishOptions) (*published, error) {
-	start := time.Now()
 	entries, err := survey(ctx, paths)
 	if err != nil {
 		return nil, err
@@ -113,33 +110,11 @@ func publish(ctx context.Context, stage publishStage, paths []string, opt publis
 	for _, e := range entries {
 		m.Files = append(m.Files, e.File)
 	}
-	// Whatever can be refused now shall not be after an hour of reading. With no
-	// bytes there are no chunks to check.
-	early := content.Manifest{Type: m.Type, Labels: m.Labels, Files: slices.Clone(m.Files)}
-	for i := range early.Files {
-		early.Files[i].Size = 0
-	}
-	if err := early.Check(); err != nil {
+	if err := checkEarly(m); err != nil {
 		return nil, err
 	}
-
-	p := &publisher{
-		stage:   stage,
-		entries: entries,
-		workers: opt.Workers,
-		report:  opt.Progress,
-		total:   m.Size(),
-		order:   make(chan *publishJob, publishAhead),
-	}
-	if p.workers <= 0 {
-		p.workers = max(1, runtime.GOMAXPROCS(0)/2)
-	}
-	p.jobs = make(chan *publishJob, 2*p.workers)
-	if p.report == nil {
-		p.report = func(string, int64, int64) {}
-	}
-	p.pieces.New = func() any { return new(publishPiece) }
-
+	p := newPublisher(stage, entries, opt)
+	p.total = m.Size()
 	if err := p.read(ctx); err != nil {
 		return nil, err
 	}
@@ -168,8 +143,17 @@ func publish(ctx context.Context, stage publishStage, paths []string, opt publis
 			out.New += int64(c.Size)
 		}
 	}
-	out.Elapsed = time.Since(start)
 	return out, nil
+}
+
+// checkEarly refuses what Encode would after an hour of reading: all but the
+// chunks, of which there are none if there are no bytes.
+func checkEarly(m *content.Manifest) error {
+	empty := content.Manifest{Type: m.Type, Labels: m.Labels, Files: slices.Clone(m.Files)}
+	for i := range empty.Files {
+		empty.Files[i].Size = 0
+	}
+	return empty.Check()
 }
 
 // A publisher is one publication under way.
@@ -187,6 +171,25 @@ type publisher struct {
 	// What gather has made of the jobs.
 	chunks []content.Chunk
 	blocks [][]content.Block
+}
+
+func newPublisher(stage publishStage, entries []publishEntry, opt publishOptions) *publisher {
+	p := &publisher{
+		stage:   stage,
+		entries: entries,
+		workers: opt.Workers,
+		report:  opt.Progress,
+		order:   make(chan *publishJob, publishAhead),
+		pieces:  sync.Pool{New: func() any { return new(publishPiece) }},
+	}
+	if p.workers <= 0 {
+		p.workers = max(1, runtime.GOMAXPROCS(0)/2)
+	}
+	if p.report == nil {
+		p.report = func(string, int64, int64) {}
+	}
+	p.jobs = make(chan *publishJob, 2*p.workers)
+	return p
 }
 
 // A publishPiece is a part of a large file, or a small one.
@@ -299,9 +302,6 @@ func (p *publisher) small(e *publishEntry) ([]content.Block, error) {
 	if err := e.fill(from, data); err != nil {
 		return nil, err
 	}
-	if err := e.unchangedAt(from.Stat()); err != nil {
-		return nil, err
-	}
 	to, err := p.stage.Create(e.Path)
 	if err != nil {
 		return nil, stageError(e.Path, err)
@@ -337,7 +337,7 @@ func (p *publisher) large(ctx context.Context, e *publishEntry) error {
 	if err := errors.Join(err, stageError(e.Path, to.Close())); err != nil {
 		return err
 	}
-	return e.unchangedAt(from.Stat())
+	return e.unchangedAt(from.Stat()) // all are compared at the end, but that may be hours away
 }
 
 // pump reads and cuts a large file, and gives its pieces to the writer and the
