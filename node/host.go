@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,8 +32,9 @@ const defaultPort = 4740
 // A hostConfig says how the libp2p host of a node is to be.
 type hostConfig struct {
 	// admission has the identity, and the security protocol, transports, muxer
-	// and gater that let in members only (trust.Admission). Nothing here may open a way around it: no
-	// other transport, no AutoNAT (it dials back as a stranger), no relay.
+	// and gater that let in members only (trust.Admission). Nothing here may open
+	// a way around it: no other transport, no AutoNAT (it dials back as a
+	// stranger), no relay.
 	admission libp2p.Option
 	// listen has the addresses to listen on. Empty: the default port on every
 	// interface, or a free one if another process has it.
@@ -79,13 +81,14 @@ func newHost(cfg hostConfig) (_ host.Host, err error) {
 	if cfg.metrics != nil {
 		measured = libp2p.PrometheusRegisterer(cfg.metrics)
 	}
+	var told ownAddrs
 	h, err := libp2p.New(
 		cfg.admission,
 		libp2p.ListenAddrs(listen...),
 		libp2p.ResourceManager(resources),
 		libp2p.ConnectionManager(conns),
 		libp2p.SwarmOpts(swarm.WithDialRanker(rankDials)),
-		libp2p.AddrsFactory(tellable),
+		libp2p.AddrsFactory(told.addrs),
 		// What identify tells carries no version, host or site.
 		libp2p.UserAgent("p2pnode"), libp2p.ProtocolVersion("p2pnode"),
 		libp2p.DisableRelay(),
@@ -102,8 +105,9 @@ func newHost(cfg hostConfig) (_ host.Host, err error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start the libp2p host: %w", err), conns.Close(), resources.Close())
 	}
-	// libp2p is content if one of the addresses works.
 	bound := h.Network().ListenAddresses()
+	told.bound.Store(&bound)
+	// libp2p is content if one of the addresses works.
 	for _, a := range listen {
 		if !slices.ContainsFunc(bound, func(b ma.Multiaddr) bool { return sameListener(a, b) }) {
 			return nil, errors.Join(fmt.Errorf("listen on %s: failed, try another address with --listen", a), h.Close())
@@ -267,6 +271,29 @@ func newResources(measured bool) (network.ResourceManager, error) {
 		return nil, fmt.Errorf("set limits for connections: %w", err)
 	}
 	return m, nil
+}
+
+// ownAddrs tells libp2p which addresses others may be told. libp2p looks for
+// changes every five seconds, but keeps the list of interfaces for a minute: a
+// laptop that moved would be called at its old desk for as long.
+type ownAddrs struct {
+	bound atomic.Pointer[[]ma.Multiaddr] // what the host listens on, once it does
+}
+
+func (o *ownAddrs) addrs(known []ma.Multiaddr) []ma.Multiaddr {
+	bound := o.bound.Load()
+	if bound == nil {
+		return tellable(known)
+	}
+	ifaces, err := manet.InterfaceMultiaddrs()
+	if err != nil {
+		return tellable(known)
+	}
+	resolved, err := manet.ResolveUnspecifiedAddresses(*bound, ifaces)
+	if err != nil { // no interface has an address: nobody can reach us
+		return nil
+	}
+	return tellable(resolved)
 }
 
 // tellable leaves loopback and link-local addresses out of those that others
