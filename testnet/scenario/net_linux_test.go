@@ -118,14 +118,22 @@ func TestNeighboursMeetByMDNSAlone(t *testing.T) {
 	desk, _ := host(t, n, "desk", office, 1)
 	hub := l.Node("hub", desk, "--site", "hq", "--mdns", "off")
 	must(t, hub.Start(ctx))
-	// They join one after the other, so that they don't meet at the hub.
+	path := sample(t, l, 64*mib)
+	id := publish(t, ctx, hub, path)
+	// They join one after the other, so that they don't meet at the hub. The
+	// first of them takes the content along.
 	var members []*Node
 	for i := range 2 {
 		name := fmt.Sprintf("m%d", i)
 		space, _ := host(t, n, name, office, 2+i)
 		m := l.Node(name, space, "--mdns", "off")
 		token, err := hub.Tell(ctx, "invite", "--site", "branch")
-		must(t, err, m.Start(ctx, "--join", token), m.Stop())
+		must(t, err, m.Start(ctx, "--join", token))
+		if i == 0 {
+			_, err := fetch(ctx, m, id, filepath.Join(l.Dir, "first"))
+			must(t, err)
+		}
+		must(t, m.Stop())
 		members = append(members, m)
 	}
 	must(t, hub.Stop())
@@ -138,46 +146,45 @@ func TestNeighboursMeetByMDNSAlone(t *testing.T) {
 	_, err := members[1].Tell(ctx, "wait", "--peers", "1", "--timeout", "30s")
 	must(t, err)
 	t.Logf("met after %v", time.Since(start).Round(time.Millisecond))
-	path := sample(t, l, 64*mib)
-	r := handOver(t, l, members[0], members[1], path)
+	out := filepath.Join(l.Dir, "second")
+	r, err := fetch(ctx, members[1], id, out)
+	must(t, err)
+	same(t, out, path)
 	if r.From.LAN != r.Size {
 		t.Errorf("%+v: want all of it from the LAN", r)
 	}
 }
 
-// handOver publishes path on one node and gets it on the other.
-func handOver(t *testing.T, l *Lab, from, to *Node, path string) api.GetResult {
-	t.Helper()
-	ctx := within(t, time.Minute)
-	// Who joined may not publish: the hub's releases carry names, a content id
-	// needs none.
-	id := publish(t, ctx, from, path)
-	out := filepath.Join(l.Dir, "out-"+to.Name)
-	r, err := fetch(ctx, to, id, out)
-	must(t, err)
-	same(t, out, path)
-	return r
-}
-
-// Two branches know of the middle only. The DHT tells who has what.
+// Two branches know of the middle only, and it has nothing. The DHT tells who
+// has.
 func TestBranchesMeetByDHTAlone(t *testing.T) {
 	l, n := lab(t), network(t)
 	ctx := within(t, 2*time.Minute)
 	x := newLine(t, n)
 	hub := l.Node("hub", x.middle, "--site", "hq", "--mdns", "off")
 	must(t, hub.Start(ctx))
-	a := l.Node("a", x.a, "--mdns", "off")
-	b := l.Node("b", x.b, "--mdns", "off")
-	for site, m := range map[string]*Node{"site-a": a, "site-b": b} {
-		token, err := hub.Tell(ctx, "invite", "--site", site)
-		must(t, err, m.Start(ctx, "--join", token))
-	}
 	path := sample(t, l, 16*mib)
-	r := handOver(t, l, a, b, path)
+	id := publish(t, ctx, hub, path)
+	join := func(name string, space *Space) *Node {
+		m := l.Node(name, space, "--mdns", "off")
+		token, err := hub.Tell(ctx, "invite", "--site", "site-"+name)
+		must(t, err, m.Start(ctx, "--join", token))
+		return m
+	}
+	a := join("a", x.a)
+	_, err := fetch(ctx, a, id, filepath.Join(l.Dir, "out-a"))
+	must(t, err)
+	_, err = hub.Tell(ctx, "content", "rm", id, "--yes")
+	must(t, err)
+	b := join("b", x.b)
+	out := filepath.Join(l.Dir, "out-b")
+	r, err := fetch(ctx, b, id, out)
+	must(t, err)
+	same(t, out, path)
 	if r.From.WAN != r.Size {
 		t.Errorf("%+v: want all of it over the WAN", r)
 	}
-	if got, err := hub.Here(ctx, r.Content); err != nil || got != 0 {
+	if got, err := hub.Here(ctx, id); err != nil || got != 0 {
 		t.Errorf("the node in the middle has %d bytes of it (%v), want none", got, err)
 	}
 }
