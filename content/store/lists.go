@@ -166,8 +166,8 @@ func (c *listCache) put(k listKey, l blockList) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.lists) >= maxLists {
-		for any := range c.lists {
-			delete(c.lists, any)
+		for victim := range c.lists {
+			delete(c.lists, victim)
 			break
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -237,12 +238,9 @@ func (s *Store) Get(id content.ID) (*Content, bool) {
 func (s *Store) List() []*Content {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := make([]*Content, 0, len(s.contents))
-	for _, c := range s.contents {
-		all = append(all, c)
-	}
-	slices.SortFunc(all, func(a, b *Content) int { return content.Hash(a.id).Compare(content.Hash(b.id)) })
-	return all
+	return slices.SortedFunc(maps.Values(s.contents), func(a, b *Content) int {
+		return content.Hash(a.id).Compare(content.Hash(b.id))
+	})
 }
 
 // Find returns a content that has a chunk, whole and verified, and which of its
