@@ -198,7 +198,9 @@ func (n *Node) Run(ctx context.Context) error {
 		work("mdns", n.mdns.Run)
 	}
 	work("peers", n.keeper.Run)
-	work("network watch", n.watchNetwork)
+	work("network watch", func(ctx context.Context) error {
+		return watchNetwork(ctx, n.log.Named("network"), func() { n.mend(ctx) })
+	})
 	work("announce", n.announceAll)
 	if n.server != nil {
 		work("api", n.server.Run)
@@ -262,21 +264,6 @@ func shortPeer(p peer.ID) string {
 // neighbour dials a peer that mDNS found, unless there are enough.
 func (n *Node) neighbour(ctx context.Context, info peer.AddrInfo) {
 	n.keeper.dial(ctx, info)
-}
-
-// watchNetwork mends what a change of address or a long sleep broke.
-func (n *Node) watchNetwork(ctx context.Context) error {
-	return watchNetwork(ctx, n.log.Named("network"), func() {
-		clearBackoffs(n.host)
-		if n.mdns != nil {
-			n.mdns.Refresh()
-		}
-		n.dht.Refresh(ctx)
-		n.keeper.Wake()
-		for _, f := range n.fetches.all() {
-			f.scout.Look()
-		}
-	})
 }
 
 // announceAll tells the DHT of everything whole in the store: what is told
