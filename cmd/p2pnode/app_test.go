@@ -55,17 +55,17 @@ func TestDataFolderFollowsTheSystem(t *testing.T) {
 }
 
 func TestFlagsComeFromTheEnvironment(t *testing.T) {
-	vars := map[string]string{"P2PNODE_SITE": "berlin", "P2PNODE_LISTEN": "/ip4/127.0.0.1/tcp/1 /ip4/127.0.0.1/tcp/2", "P2PNODE_LOG_LEVEL": "warn", "P2PNODE_HELP": "true"}
+	vars := map[string]string{"P2PNODE_SITE": "berlin", "P2PNODE_LISTEN": "/ip4/127.0.0.1/tcp/1 /ip4/127.0.0.1/tcp/2", "P2PNODE_LOG_LEVEL": "warn", "P2PNODE_HELP": "true", "P2PNODE_JOIN_FILE": "other"}
 	env := func(k string) (string, bool) { v, ok := vars[k]; return v, ok }
 	a := &app{env: env}
 	c := a.runCommand()
-	if err := c.ParseFlags([]string{"--log-level", "debug"}); err != nil {
+	if err := c.ParseFlags([]string{"--log-level", "debug", "--join", "token"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := fromEnvironment(c.LocalNonPersistentFlags(), env); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"site": "berlin", "listen": "[/ip4/127.0.0.1/tcp/1,/ip4/127.0.0.1/tcp/2]", "log-level": "debug"} {
+	for name, want := range map[string]string{"site": "berlin", "listen": "[/ip4/127.0.0.1/tcp/1,/ip4/127.0.0.1/tcp/2]", "log-level": "debug", "join": "token", "join-file": ""} {
 		if got := c.Flags().Lookup(name).Value.String(); got != want {
 			t.Errorf("--%s is %q, want %q", name, got, want)
 		}

@@ -62,14 +62,14 @@ func (a *app) meter(quiet bool) (*meter, error) {
 		}
 	}
 	if signals := askSignals(); len(signals) > 0 {
-		m.answer(signals)
+		m.answer(signals, a.err)
 	}
 	return m, nil
 }
 
 // answer writes the newest line whenever a signal asks for it, also where no
 // progress is shown.
-func (m *meter) answer(signals []os.Signal) {
+func (m *meter) answer(signals []os.Signal, to io.Writer) {
 	asked, done, ended := make(chan os.Signal, 1), make(chan struct{}), make(chan struct{})
 	signal.Notify(asked, signals...)
 	go func() {
@@ -81,7 +81,7 @@ func (m *meter) answer(signals []os.Signal) {
 			case <-asked:
 				m.mu.Lock()
 				m.erase()
-				fmt.Fprintln(os.Stderr, m.text)
+				fmt.Fprintln(to, m.text)
 				m.mu.Unlock()
 			}
 		}

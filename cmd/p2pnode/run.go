@@ -68,8 +68,13 @@ and so on. Where it stands goes to stdout, the log to stderr.`,
 }
 
 // fromEnvironment sets each flag that wasn't given from P2PNODE_ and its name.
+// The two that give a token stand for each other.
 func fromEnvironment(flags *pflag.FlagSet, env func(string) (string, bool)) (err error) {
+	token := flags.Changed("join") || flags.Changed("join-file")
 	flags.VisitAll(func(f *pflag.Flag) {
+		if token && (f.Name == "join" || f.Name == "join-file") {
+			return
+		}
 		name := "P2PNODE_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		value, ok := env(name)
 		if !ok || value == "" || f.Changed || f.Name == "help" || err != nil {

@@ -58,7 +58,7 @@ no node ran until then.`,
 			if peers < 0 {
 				return usageError{fmt.Errorf("wait: --peers %d is negative", peers)}
 			}
-			return a.wait(cmd.Context(), peers, timeout)
+			return a.wait(cmd.Context(), ready, peers, timeout)
 		},
 	}
 	c.Flags().SortFlags = false
@@ -68,7 +68,7 @@ no node ran until then.`,
 	return c
 }
 
-func (a *app) wait(ctx context.Context, peers int64, timeout time.Duration) error {
+func (a *app) wait(ctx context.Context, ready bool, peers int64, timeout time.Duration) error {
 	within, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	c, err := a.client()
@@ -83,9 +83,13 @@ func (a *app) wait(ctx context.Context, peers int64, timeout time.Duration) erro
 	for {
 		st, err := c.Status(within)
 		switch {
-		case err == nil && st.Ready && st.Peers.Total() >= peers:
+		case err == nil && (st.Ready || !ready) && st.Peers.Total() >= peers:
 			return a.answer(st, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "ready   peers lan %d wan %d\n", st.Peers.LAN, st.Peers.WAN)
+				state := "ready"
+				if !st.Ready {
+					state = "starting"
+				}
+				_, err := fmt.Fprintf(w, "%s   peers lan %d wan %d\n", state, st.Peers.LAN, st.Peers.WAN)
 				return err
 			})
 		case err == nil:
@@ -107,7 +111,7 @@ func (a *app) wait(ctx context.Context, peers int64, timeout time.Duration) erro
 			return lastErr
 		case last == nil:
 			return api.Errorf(api.TimedOut, "See: p2pnode doctor", "wait: the node didn't answer in %s", timeout)
-		case !last.Ready:
+		case ready && !last.Ready:
 			return api.Errorf(api.TimedOut, "See: p2pnode doctor", "wait: the node wasn't ready in %s", timeout)
 		}
 		return api.Errorf(api.TimedOut, "Find out why: p2pnode doctor", "wait: %d of %d peers in %s", last.Peers.Total(), peers, timeout)
