@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"time"
 )
 
 // Limits of the client: the node is trusted, but may be another version.
@@ -195,7 +194,7 @@ func follow[S, R any](ctx context.Context, c *Client, path string, body any, rep
 	lines.Buffer(nil, maxLine)
 	for lines.Scan() {
 		var head struct {
-			Type Line `json:"type"`
+			Type LineKind `json:"type"`
 		}
 		if err := json.Unmarshal(lines.Bytes(), &head); err != nil {
 			return out, fmt.Errorf("read the node's answer to %s: %w", path, err)
@@ -287,21 +286,4 @@ func problemOf(res *http.Response) error {
 		return fmt.Errorf("the node answered %s", res.Status)
 	}
 	return p.err()
-}
-
-// WaitLive asks until a node answers or ctx ends; its error is the last answer.
-func (c *Client) WaitLive(ctx context.Context) error {
-	tick := time.NewTicker(lineInterval)
-	defer tick.Stop()
-	for {
-		err := c.Live(ctx)
-		if err == nil || !errors.Is(err, ErrNotRunning) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-tick.C:
-		}
-	}
 }

@@ -25,14 +25,14 @@ func (m Many[T]) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]T(m))
 }
 
-// A Line is a kind of line of a long answer.
-type Line string
+// A LineKind says what a line of a long answer holds.
+type LineKind string
 
 // The kinds of lines.
 const (
-	StatusLine  Line = "status"
-	SummaryLine Line = "summary"
-	ErrorLine   Line = "error"
+	StatusLine  LineKind = "status"
+	SummaryLine LineKind = "summary"
+	ErrorLine   LineKind = "error"
 )
 
 // Marshal returns v, which must become a JSON object, with the schema before its
@@ -40,7 +40,7 @@ const (
 func Marshal(v any) ([]byte, error) { return marshalObject(fmt.Sprintf(`{"schema":%d`, Schema), v) }
 
 // MarshalLine returns v as a line of a long answer, newline included.
-func MarshalLine(kind Line, v any) ([]byte, error) {
+func MarshalLine(kind LineKind, v any) ([]byte, error) {
 	b, err := marshalObject(fmt.Sprintf(`{"type":%q,"schema":%d`, kind, Schema), v)
 	if err != nil {
 		return nil, err

@@ -19,7 +19,7 @@ import (
 const (
 	maxBody     = 256 << 10 // bytes of a request
 	maxHeader   = 16 << 10
-	maxRequests = 64 // under way at once; more are answered with busy
+	maxRequests = 64 // of the owner under way at once; more are answered with busy
 
 	headerTimeout = 5 * time.Second
 	bodyTimeout   = 10 * time.Second
@@ -47,8 +47,8 @@ type Server struct {
 	log      *zap.Logger
 	listener net.Listener
 	owner    func(net.Conn) bool
-	busy     chan struct{}  // one token for each request under way
-	serving  sync.WaitGroup // the same requests
+	busy     chan struct{}  // one token for each request of the owner under way
+	serving  sync.WaitGroup // all requests
 	close    func() error
 }
 
@@ -157,12 +157,14 @@ func (s *Server) guard(r route) http.Handler {
 		}
 		s.serving.Add(1)
 		defer s.serving.Done()
-		select {
-		case s.busy <- struct{}{}:
-			defer func() { <-s.busy }()
-		default:
-			writeError(w, Errorf(Busy, "Try again in a moment", "%d requests are under way already", maxRequests))
-			return
+		if r.access != anyone { // a busy node still says that it lives
+			select {
+			case s.busy <- struct{}{}:
+				defer func() { <-s.busy }()
+			default:
+				writeError(w, Errorf(Busy, "Try again in a moment", "%d requests are under way already", maxRequests))
+				return
+			}
 		}
 		err := readBody(w, req)
 		if err == nil {

@@ -110,7 +110,7 @@ type lineWriter struct {
 	begun bool
 }
 
-func (l *lineWriter) line(kind Line, v any) error {
+func (l *lineWriter) line(kind LineKind, v any) error {
 	b, err := MarshalLine(kind, v)
 	if err != nil {
 		return err
