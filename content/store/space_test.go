@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -77,92 +76,6 @@ func TestBeginCountsWhatIsUnderWay(t *testing.T) {
 	free = 100_000
 	if _, err := s.Begin(second.Encoded); err != nil {
 		t.Errorf("once there is room: %v", err)
-	}
-}
-
-func TestFullDiskIsTold(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("needs /dev/full")
-	}
-	sample := storetest.File(t, 1, 50_000, storetest.Small)
-	dir := t.TempDir()
-	s := open(t, store.Config{Dir: dir})
-	defer s.Close()
-	c, err := s.Begin(sample.Encoded)
-	if err != nil {
-		t.Fatal(err)
-	}
-	journal := filepath.Join(dir, "content", sample.ID.String(), "journal")
-	saved := journal + ".saved"
-	if err := errors.Join(os.Rename(journal, saved), os.Symlink("/dev/full", journal)); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.SetBlocks(0, sample.Nodes[0]); !errors.Is(err, content.ErrNoSpace) {
-		t.Errorf("list on a full disk: %v", err)
-	}
-	if _, ok := c.Blocks(0); ok {
-		t.Error("a list that was not kept is known")
-	}
-}
-
-// TestSmallDisk fills a file system of some 16 MiB, and goes on when there is
-// room again: STORE_TEST_SMALL_DISK has its folder.
-func TestSmallDisk(t *testing.T) {
-	dir := os.Getenv("STORE_TEST_SMALL_DISK")
-	if dir == "" {
-		t.Skip("STORE_TEST_SMALL_DISK is not set")
-	}
-	s := open(t, store.Config{
-		Dir: filepath.Join(dir, "store"), Floor: store.NoFloor,
-		Space: func(string) (uint64, uint64, error) { return 1 << 40, 1 << 40, nil },
-	})
-	ballast := filepath.Join(dir, "ballast")
-	if err := os.WriteFile(ballast, make([]byte, 8<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	sample := storetest.File(t, 1, 12<<20, storetest.Large)
-	c, err := s.Begin(sample.Encoded)
-	if err != nil {
-		t.Fatal(err)
-	}
-	full := 0
-	for _, r := range sample.Refs() {
-		err := c.SetBlocks(r.Chunk, sample.Nodes[r.Chunk])
-		if err == nil {
-			_, err = c.WriteBlock(r.Chunk, r.Block, sample.Block(r.Chunk, r.Block))
-		}
-		if err == nil {
-			continue
-		}
-		if !errors.Is(err, content.ErrNoSpace) {
-			t.Fatalf("full disk: %v", err)
-		}
-		full++
-	}
-	if full == 0 {
-		t.Fatal("the disk was not filled")
-	}
-	if err := c.Flush(t.Context()); err != nil && !errors.Is(err, content.ErrNoSpace) {
-		t.Errorf("flush on a full disk: %v", err)
-	}
-	right(t, c, sample)
-	if err := os.Remove(ballast); err != nil {
-		t.Fatal(err)
-	}
-	c, blocks, _ := fetch(t, s, sample)
-	if blocks > full {
-		t.Errorf("%d blocks fetched, %d were missing", blocks, full)
-	}
-	target := filepath.Join(dir, "copy")
-	if err := c.Export(t.Context(), target, store.ExportOptions{}); !errors.Is(err, content.ErrNoSpace) {
-		t.Errorf("export to a full disk: %v", err)
-	}
-	if _, err := os.Lstat(target); err == nil {
-		t.Error("something partial is visible")
-	}
-	leftovers(t, dir)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
 	}
 }
 

@@ -204,7 +204,7 @@ func (c *Content) lose() error {
 	c.log.Lock() // nothing is learnt or counted meanwhile
 	defer c.log.Unlock()
 	c.mu.Lock()
-	was, lost := c.partial, c.lost
+	was, lost := c.partial, maps.Clone(c.lost)
 	c.mu.Unlock()
 
 	left := newPartial(len(c.manifest.Chunks))
@@ -234,7 +234,12 @@ func (c *Content) lose() error {
 	}
 	c.logSize = size
 	c.mu.Lock()
-	c.partial, c.lost = left, nil
+	c.partial = left
+	for chunk, mask := range lost { // what was found since is for the next
+		if c.lost[chunk] &^= mask; c.lost[chunk] == 0 {
+			delete(c.lost, chunk)
+		}
+	}
 	c.tell()
 	c.mu.Unlock()
 	c.store.lists.drop(c)
