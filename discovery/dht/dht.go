@@ -35,6 +35,9 @@ type DHT struct {
 	kad   *kad.IpfsDHT
 	prov  *provider.SweepingProvider
 
+	closeOnce sync.Once
+	closeErr  error
+
 	// online is closed when a first server was reached.
 	online     chan struct{}
 	onlineOnce sync.Once
@@ -146,8 +149,14 @@ func (d *DHT) noteHere(ctx context.Context, m mh.Multihash) error {
 	return d.kad.ProviderStore().AddProvider(ctx, m, peer.AddrInfo{ID: d.host.ID()})
 }
 
-// Close leaves the DHT. Records at others run out by themselves.
+// Close leaves the DHT. Records at others run out by themselves. Closing again
+// does nothing.
 func (d *DHT) Close() error {
+	d.closeOnce.Do(func() { d.closeErr = d.close() })
+	return d.closeErr
+}
+
+func (d *DHT) close() error {
 	var errs []error
 	if d.prov != nil {
 		errs = append(errs, d.prov.Close())

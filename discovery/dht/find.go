@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"math/rand/v2"
 	"sync"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/p2pnode/p2pnode/content"
@@ -53,28 +53,24 @@ func (d *DHT) Find(ctx context.Context, key content.Hash) iter.Seq[peer.AddrInfo
 }
 
 const (
-	// bootstrapAtOnce bounds the dials of a Refresh.
-	bootstrapAtOnce = 4
-	bootstrapWait   = 10 * time.Second
+	// A Refresh dials some bootstrap peers, at once: two that answer are enough,
+	// and of many that are known most may be off.
+	refreshDials = 8
+	refreshWait  = 10 * time.Second
 )
 
 // Refresh looks around anew after the network changed: it turns to the
 // bootstrap peers and asks the servers it knew whether they are still there. It
 // returns when the routing table was gone through once, or ctx ended.
 func (d *DHT) Refresh(ctx context.Context) error {
+	dialing, cancel := context.WithTimeout(ctx, refreshWait)
+	defer cancel()
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, bootstrapAtOnce)
-	for _, ai := range d.cfg.Bootstrap() {
-		if ai.ID == d.host.ID() || d.host.Network().Connectedness(ai.ID) == network.Connected {
-			continue
+	peers := d.cfg.Bootstrap()
+	for _, i := range rand.Perm(len(peers))[:min(len(peers), refreshDials)] {
+		if peers[i].ID != d.host.ID() {
+			wg.Go(func() { _ = d.host.Connect(dialing, peers[i]) }) // others may do
 		}
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			ctx, cancel := context.WithTimeout(ctx, bootstrapWait)
-			defer cancel()
-			_ = d.host.Connect(ctx, ai) // the swarm logs it, and others may do
-		})
 	}
 	wg.Wait()
 	select {
