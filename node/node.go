@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
@@ -164,7 +165,7 @@ func (n *Node) openNetwork() (err error) {
 	}
 	n.dht, err = dht.New(n.host, dht.Config{
 		Enterprise: n.identity.Enterprise(), Server: !n.cfg.DHTClient, Dir: n.cfg.dhtDir(),
-		Bootstrap: func() []peer.AddrInfo { return append(told, n.keeper.book.peers()...) },
+		Bootstrap: func() []peer.AddrInfo { return slices.Concat(told, n.keeper.book.peers()) },
 	}, n.log.Named("dht"))
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -142,7 +143,7 @@ func (k *keeper) due(now time.Time, n int) []peer.AddrInfo {
 	defer k.mu.Unlock()
 	var out []peer.AddrInfo
 	seen := map[peer.ID]bool{k.host.ID(): true}
-	for _, info := range append(append([]peer.AddrInfo(nil), k.told...), k.book.peers()...) {
+	for _, info := range slices.Concat(k.told, k.book.peers()) {
 		if seen[info.ID] || len(out) == n || k.host.Network().Connectedness(info.ID) == network.Connected {
 			continue
 		}
