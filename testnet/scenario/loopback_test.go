@@ -114,24 +114,24 @@ func TestKilledNodeFetchesNothingTwice(t *testing.T) {
 	ctx := within(t, 5*time.Minute)
 	hub, members := enterprise(t, ctx, l, 1)
 	m := members[0]
-	path := sample(t, l, size(192*mib, 1024*mib))
+	total, kills := size(192*mib, 1024*mib), int(size(4, 20))
+	path, out := sample(t, l, total), filepath.Join(l.Dir, "out.bin")
 	id := publish(t, ctx, hub, path)
-	kills, out := int(size(4, 20)), filepath.Join(l.Dir, "out.bin")
 	r := rand.New(rand.NewPCG(seed, 1))
 	// Kills are spread over the content: each waits for a random part of an even
-	// share more than there was.
-	share := size(192*mib, 1024*mib) / int64(kills+1)
+	// share of what is missing.
 	var had int64
+	hit := 0
 	for i := range kills {
 		get := fetchBehind(ctx, m, id, out)
-		got := arrived(t, ctx, m, id, had+r.Int64N(share))
+		got := arrived(t, ctx, m, id, had+r.Int64N((total-had)/int64(kills-i+1)))
 		must(t, m.Kill())
 		if err := <-get.done; err == nil {
-			t.Logf("kill %d of %d came after the get's end", i+1, kills)
-			break
+			break // the get was faster than the kill
 		} else if ctx.Err() != nil {
 			t.Fatal(err)
 		}
+		hit++
 		must(t, m.Start(ctx))
 		var err error
 		had, err = m.Here(ctx, id)
@@ -139,9 +139,13 @@ func TestKilledNodeFetchesNothingTwice(t *testing.T) {
 		if had < got {
 			t.Errorf("kill %d of %d: %d bytes were verified, %d are after the restart", i+1, kills, got, had)
 		}
+		t.Logf("kill %d at %d bytes, %d after the restart", i+1, got, had)
 	}
-	if had == 0 {
-		t.Fatal("no kill came in the middle of a get: nothing was shown")
+	if hit < kills/2 {
+		t.Errorf("%d of %d kills came in the middle of a get: too few to show anything", hit, kills)
+	}
+	if !m.Running() {
+		must(t, m.Start(ctx))
 	}
 	got, err := fetch(ctx, m, id, out)
 	must(t, err)

@@ -79,6 +79,9 @@ func (n *Node) Ready() time.Duration { return n.ready }
 // Pid returns the process id of the running node.
 func (n *Node) Pid() int { return n.run.Process.Pid }
 
+// Running reports whether the node was started and not ended.
+func (n *Node) Running() bool { return n.run != nil }
+
 // Kill ends the node as a power cut ends its process: SIGKILL. A node that does
 // not run is left alone.
 func (n *Node) Kill() error { return n.end(os.Kill) }
