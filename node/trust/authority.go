@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -32,10 +33,8 @@ const (
 	renewAfter = 90 * 24 * time.Hour
 )
 
-const (
-	issuerDir  = "issuer"
-	ledgerFile = issuerDir + "/ledger"
-)
+// issuerDir is the folder of an issuer's keys and ledger inside the identity's.
+const issuerDir = "issuer"
 
 // A MemberRecord is what the issuer knows of a device.
 type MemberRecord struct {
@@ -99,8 +98,10 @@ func loadAuthority(r *root, dir folder) (*authority, error) {
 	if a.oper, err = readSigner(dir, issuerDir+"/operator"); err != nil {
 		return nil, err
 	}
-	a.ledger, err = openLedger(dir.join(ledgerFile), a.apply)
-	return a, err
+	if a.ledger, err = openLedger(folder{dir.join(issuerDir)}, a.apply); err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 // apply brings the state up to an entry that is on disk.
@@ -476,6 +477,9 @@ func readSigner(dir folder, name string) (*signer, error) {
 	key, err := x509.ParsePKCS8PrivateKey(ders[0])
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s.key: %v", ErrDamaged, name, err)
+	}
+	if again, err := x509.MarshalPKCS8PrivateKey(key); err != nil || !bytes.Equal(again, ders[0]) {
+		return nil, fmt.Errorf("%w: %s.key is not as it was written", ErrDamaged, name)
 	}
 	if ders, err = readPEM(dir, name+".pem", "CERTIFICATE", 1); err != nil {
 		return nil, err

@@ -116,6 +116,7 @@ func found(d folder, key ic.PrivKey, site, name string, now time.Time) error {
 		writeSigner(d, issuerDir+"/root", top),
 		writeSigner(d, issuerDir+"/member", member),
 		writeSigner(d, issuerDir+"/operator", oper),
+		newLedger(folder{d.join(issuerDir)}),
 	)
 	if err != nil {
 		return err
@@ -215,7 +216,7 @@ func (id *Identity) load(o options) error {
 		return fmt.Errorf("%w: credential: %v", ErrDamaged, err)
 	}
 	id.clock = newClock(o.wall, time.Unix(id.state.Floor, 0), id.root.cert.NotAfter)
-	if id.dir.has(ledgerFile) {
+	if id.dir.has(issuerDir) {
 		if id.authority, err = loadAuthority(id.root, id.dir); err != nil {
 			return err
 		}
@@ -404,6 +405,15 @@ func readHostKey(d folder) (ic.PrivKey, error) {
 		return nil, err
 	}
 	key, err := ic.UnmarshalPrivateKey(ders[0])
+	if err != nil {
+		return nil, fmt.Errorf("%w: host key: %v", ErrDamaged, err)
+	}
+	// The encoding has no checksum, and half of a damaged key may look fine.
+	probe := []byte("p2pnode host key")
+	sig, err := key.Sign(probe)
+	if err == nil {
+		err = checkSignature(key.GetPublic(), probe, sig)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: host key: %v", ErrDamaged, err)
 	}

@@ -17,15 +17,26 @@ import (
 // On disk a record is its length (4 bytes, big endian), a chain sum, and the
 // CBOR of an entry. The chain sum is the SHA-256 of the sum before it and the
 // record, so a line that was changed or taken out is found when the ledger is
-// opened. A record cut short at the end was never acknowledged, and is dropped.
+// opened. A sealed file beside it tells how far the ledger was acknowledged: up to
+// there everything has to be there, and only behind it may a record be cut short.
 type ledger struct {
+	dir folder
 	f   *os.File
-	sum [sha256.Size]byte
+	end ledgerEnd
+}
+
+// ledgerEnd is what the sealed file holds.
+type ledgerEnd struct {
+	Size int64             `cbor:"1,keyasint"`
+	Sum  [sha256.Size]byte `cbor:"2,keyasint"`
 }
 
 const (
 	maxRecord   = 4 << 10
 	ledgerStart = "p2pnode ledger 1\n"
+
+	ledgerFile    = "ledger"
+	ledgerEndFile = "ledger.end"
 )
 
 type deed uint8
@@ -58,47 +69,63 @@ type entry struct {
 func (e entry) at() time.Time    { return time.Unix(e.At, 0).UTC() }
 func (e entry) until() time.Time { return time.Unix(e.Until, 0).UTC() }
 
-// openLedger replays the ledger at path into apply and makes it ready to append.
-func openLedger(path string, apply func(entry)) (_ *ledger, err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
+// newLedger makes an empty ledger in a folder.
+func newLedger(dir folder) error {
+	return errors.Join(dir.write(ledgerFile, []byte(ledgerStart)), dir.writeSealed(ledgerEndFile, ledgerEnd{Size: int64(len(ledgerStart))}))
+}
+
+// openLedger replays the ledger in dir into apply and makes it ready to append.
+func openLedger(dir folder, apply func(entry)) (_ *ledger, err error) {
+	l := &ledger{dir: dir}
+	var told ledgerEnd
+	if err := dir.readSealed(ledgerEndFile, &told); err != nil {
 		return nil, err
+	}
+	if l.f, err = os.OpenFile(dir.join(ledgerFile), os.O_RDWR, 0); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, f.Close())
+			err = errors.Join(err, l.f.Close())
 		}
 	}()
-	l := &ledger{f: f}
-	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
+	if err := l.replay(told, apply); err != nil {
 		return nil, err
 	}
-	if size == 0 {
-		_, err = f.WriteString(ledgerStart)
-		return l, errors.Join(err, f.Sync())
+	if err := l.f.Truncate(l.end.Size); err != nil {
+		return nil, err
 	}
-	head := make([]byte, len(ledgerStart))
-	if _, err := f.ReadAt(head, 0); err != nil || string(head) != ledgerStart {
-		return nil, fmt.Errorf("%w: %s is no ledger", ErrDamaged, path)
+	_, err = l.f.Seek(l.end.Size, io.SeekStart)
+	return l, err
+}
+
+func (l *ledger) replay(told ledgerEnd, apply func(entry)) error {
+	size, err := l.f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
 	}
-	end := int64(len(ledgerStart))
-	for end < size {
-		n, e, rerr := l.readAt(end, size)
-		if errors.Is(rerr, errCutShort) {
+	start := make([]byte, len(ledgerStart))
+	if _, err := l.f.ReadAt(start, 0); err != nil || string(start) != ledgerStart {
+		return fmt.Errorf("%w: %s is no ledger", ErrDamaged, l.f.Name())
+	}
+	l.end.Size = int64(len(start))
+	reached := l.end == told
+	for l.end.Size < size {
+		n, e, err := l.readAt(l.end.Size, size)
+		if errors.Is(err, errCutShort) && reached {
 			break
 		}
-		if rerr != nil {
-			return nil, fmt.Errorf("%w: ledger at byte %d: %v", ErrDamaged, end, rerr)
+		if err != nil {
+			return fmt.Errorf("%w: ledger at byte %d: %v", ErrDamaged, l.end.Size, err)
 		}
 		apply(e)
-		end += n
+		l.end.Size += n
+		reached = reached || l.end == told
 	}
-	if err := f.Truncate(end); err != nil {
-		return nil, err
+	if !reached {
+		return fmt.Errorf("%w: the ledger ends before what it acknowledged", ErrDamaged)
 	}
-	_, err = f.Seek(end, io.SeekStart)
-	return l, err
+	return nil
 }
 
 var errCutShort = errors.New("cut short")
@@ -134,12 +161,12 @@ func (l *ledger) readAt(pos, size int64) (int64, entry, error) {
 	if err := decode(body, &e); err != nil {
 		return 0, e, err
 	}
-	l.sum = sum
+	l.end.Sum = sum
 	return end - pos, e, nil
 }
 
 func (l *ledger) next(body []byte) [sha256.Size]byte {
-	return sha256.Sum256(append(l.sum[:], body...))
+	return sha256.Sum256(append(l.end.Sum[:], body...))
 }
 
 // append makes one entry durable. A deed is always one entry, so none is ever
@@ -153,15 +180,20 @@ func (l *ledger) append(e entry) error {
 	if len(body) > maxRecord {
 		return fmt.Errorf("ledger record of %d bytes, at most %d allowed", len(body), maxRecord)
 	}
-	sum := l.next(body)
+	next := ledgerEnd{Sum: l.next(body)}
 	out := binary.BigEndian.AppendUint32(nil, uint32(len(body)))
-	_, err := l.f.Write(append(append(out, sum[:]...), body...))
-	if err = errors.Join(err, l.f.Sync()); err != nil {
+	out = append(append(out, next.Sum[:]...), body...)
+	next.Size = l.end.Size + int64(len(out))
+	_, err := l.f.Write(out)
+	if err = errors.Join(err, l.f.Sync()); err == nil {
+		err = l.dir.writeSealed(ledgerEndFile, next)
+	}
+	if err != nil {
 		err = errors.Join(fmt.Errorf("write ledger: %w", err), l.f.Close())
 		l.f = nil
 		return err
 	}
-	l.sum = sum
+	l.end = next
 	return nil
 }
 
