@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/p2pnode/p2pnode/bandwidth"
 	"github.com/p2pnode/p2pnode/node/api"
 )
 
@@ -91,10 +92,10 @@ func (a *app) add(ctx context.Context, r api.AddRequest, quiet bool) error {
 			_, err := fmt.Fprintln(w, res.Content)
 			return err
 		}
-		already := res.Size - res.New
-		_, err := fmt.Fprintf(w, "%s%s, %s, %s, %s already here, signed by %s, %s at %s\n%s\n",
+		already, took := res.Size-res.New, time.Duration(res.Elapsed)
+		_, err := fmt.Fprintf(w, "%s%s, %s, %s, %s already here, signed by %s, %s%s\n%s\n",
 			title(res.Name, res.Version, "  "), size(res.Size), count(res.Files, "file"), count(res.Chunks, "chunk"), size(already),
-			orNone(res.Signer), span(time.Duration(res.Elapsed)), speed(res.Rate), res.Content)
+			orNone(res.Signer), span(took), at(res.Rate, took), res.Content)
 		return err
 	})
 }
@@ -127,6 +128,15 @@ func (a *app) summary(v any, text func(io.Writer) error) error {
 
 func progressText(p api.Progress) string {
 	return fmt.Sprintf("%-6s  %s  %s  %s", p.Phase, percent(p.Done, p.Total), share(p.Done, p.Total), speed(p.Rate))
+}
+
+// at writes how fast something went, unless it was over before that could be
+// told.
+func at(r bandwidth.Rate, took time.Duration) string {
+	if r <= 0 || took < 100*time.Millisecond {
+		return ""
+	}
+	return " at " + speed(r)
 }
 
 // title is a name and version with after behind it, or nothing.

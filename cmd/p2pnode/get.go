@@ -77,16 +77,12 @@ func (a *app) get(ctx context.Context, r api.GetRequest) error {
 		if len(parts) == 0 {
 			parts = append(parts, "nothing to fetch")
 		}
-		pace := ""
-		if fetched > 0 {
-			pace = " at " + speed(api.MeanRate(fetched, took))
-		}
 		verified := "verified"
 		if !res.Verified {
 			verified = "NOT VERIFIED"
 		}
 		_, err := fmt.Fprintf(w, "%s%s, %s, %s%s\nfrom  %s; wasted %s\n%s  %s\n",
-			title(res.Name, res.Version, "  "), size(res.Size), count(res.Files, "file"), span(took), pace,
+			title(res.Name, res.Version, "  "), size(res.Size), count(res.Files, "file"), span(took), at(api.MeanRate(fetched, took), took),
 			strings.Join(parts, ", "), size(res.Wasted.Duplicate+res.Wasted.Corrupt), verified, res.Output)
 		return err
 	})

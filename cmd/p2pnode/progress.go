@@ -54,7 +54,7 @@ func (a *app) meter(quiet bool) (*meter, error) {
 			m.mode = "live"
 			m.width = func() int {
 				w, _, err := term.GetSize(int(f.Fd()))
-				if err != nil {
+				if err != nil || w <= 0 { // serial consoles don't know
 					return 80
 				}
 				return w
