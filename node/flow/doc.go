@@ -39,7 +39,7 @@
 // has stalled; 3 s while nothing is known of it. What another source has of its
 // chunks is asked there too: a hedge. The same goes for a request that takes four
 // times as long as another source would need, once nothing else is left to do
-// for that source, or if it would take longer than all the rest. The first block
+// for that source, or if it takes four times as long as all the rest. The first block
 // to arrive after a hedge settles who goes on, by what each is expected to need;
 // the other is cancelled. So a hedge costs about a block (late.go).
 //

@@ -88,14 +88,14 @@ func (c *core) remaining(now time.Time) time.Duration {
 }
 
 // outrun reports whether another source would deliver r so much sooner that it
-// should: because it has nothing else to do, or because r would be here only
+// should: because it has nothing else to do, or because r would be here long
 // after all the rest.
 func (c *core) outrun(r *request, now time.Time) bool {
 	eta := r.source.eta(r, now)
 	if eta < leastLate {
 		return false
 	}
-	last := eta > leastPatience && eta > askSlack*c.rest
+	last := eta > leastPatience && eta > lateSlack*c.rest
 	for _, o := range c.sources {
 		if o == r.source || !last && !o.spare {
 			continue

@@ -120,6 +120,13 @@ func TestRunResumes(t *testing.T) {
 			t.Fatalf("%d blocks were written before: nothing to test", before)
 		}
 		a.mu.Lock()
+		sent := len(a.sent)
+		a.mu.Unlock()
+		time.Sleep(time.Second)
+		a.mu.Lock()
+		if len(a.sent) > sent+1 {
+			t.Errorf("%d blocks were sent after the flow had stopped", len(a.sent)-sent)
+		}
 		clear(a.sent)
 		a.mu.Unlock()
 
@@ -285,6 +292,12 @@ func TestRunPrefersTheNewSession(t *testing.T) {
 		_, done := start(t, f)
 		time.Sleep(500 * time.Millisecond)
 		f.Add(live)
+		time.Sleep(50 * time.Millisecond)
+		dead.mu.Lock()
+		if dead.followed != 0 {
+			t.Error("the old session is followed beside the new one")
+		}
+		dead.mu.Unlock()
 		if err := wait(t, done, 5*time.Second); err != nil {
 			t.Fatal(err)
 		}
@@ -410,6 +423,35 @@ func TestSinkRefusesWhatWasNotAsked(t *testing.T) {
 	if queued -= corrupt; corrupt != 6 || queued != 1 || released != 6 {
 		t.Errorf("%d blocks corrupt, %d queued, %d released", corrupt, queued, released)
 	}
+}
+
+// What comes when a flow is over is given back, and touches nothing.
+func TestSinkOfFlowThatIsOver(t *testing.T) {
+	o := newOriginal(t, 1)
+	m := newTarget(o)
+	f := newFlow(m)
+	s := &sink{feed: newFeed(f, 1, newIdleSource(o)), ask: ask{Request: 1, Want: 3}, want: 3}
+	released := 0
+	s.Block(0, o.data[0][0], func() { released++ }) // queued
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	m.write = func(int, int) error { return nil }
+	f.cfg.Workers = 0 // so that it stays in the queue
+	if err := f.Run(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	m.close()
+	if released != 1 {
+		t.Error("a block that was queued was not released")
+	}
+	s.Block(1, o.data[0][1], func() { released++ })
+	if released != 2 {
+		t.Error("a block that came later was not released")
+	}
+	if err := s.List(o.nodes[0]); !errors.Is(err, errOver) {
+		t.Errorf("List returned %v", err)
+	}
+	s.End(nil)
 }
 
 func newIdleSource(o *original) *memSource {

@@ -22,26 +22,27 @@ import (
 // peer's rate, frames travel for half the latency. When the test fails, the swarm
 // prints its seed and who sent what when.
 type swarm struct {
-	t      *testing.T
-	seed   uint64
-	rng    *rand.Rand
-	core   *core
-	now    time.Time
-	start  time.Time
-	events eventHeap
-	serial int
-	peers  []*simPeer
-	ids    sourceID
-	open   map[requestID]ask
-	blocks [][]uint32 // sizes, per chunk
-	known  []bool     // the list of a chunk is here
-	have   []uint64   // verified, per chunk
-	log    []string
-	done   time.Time
-	wire   int64 // bytes of blocks that peers sent
-	needs  []time.Duration
-	asked  map[int]int // times a chunk was asked
-	disk   func(time.Duration) time.Duration
+	t         *testing.T
+	seed      uint64
+	rng       *rand.Rand
+	core      *core
+	now       time.Time
+	start     time.Time
+	events    eventHeap
+	serial    int
+	peers     []*simPeer
+	ids       sourceID
+	open      map[requestID]ask
+	blocks    [][]uint32 // sizes, per chunk
+	known     []bool     // the list of a chunk is here
+	have      []uint64   // verified, per chunk
+	log       []string
+	decisions []Decision
+	done      time.Time
+	wire      int64 // bytes of blocks that peers sent
+	needs     []time.Duration
+	asked     map[int]int // times a chunk was asked
+	disk      func(time.Duration) time.Duration
 }
 
 const (
@@ -240,8 +241,9 @@ func (w *swarm) act() {
 	if fx.need {
 		w.needs = append(w.needs, w.now.Sub(w.start))
 	}
+	w.decisions = append(w.decisions, fx.decisions...)
 	for _, d := range fx.decisions {
-		w.logf("%s %s %d: %s", d.Verb, d.Peer, d.Chunk, d.Reason)
+		w.logf("%s %s %d: %s", d.Verb, string(d.Peer), d.Chunk, d.Reason)
 	}
 	if fx.done && w.done.IsZero() {
 		w.done = w.now

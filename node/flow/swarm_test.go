@@ -302,19 +302,42 @@ func TestSlowDiskBlamesNobody(t *testing.T) {
 		}
 		return time.Millisecond
 	}
-	ps := []*simPeer{
-		w.join(&simPeer{name: "a", link: bandwidth.LAN, rate: 20 * mb, latency: time.Millisecond}),
-		w.join(&simPeer{name: "b", link: bandwidth.LAN, rate: 20 * mb, latency: time.Millisecond}),
+	for _, name := range []string{"a", "b"} {
+		w.join(&simPeer{name: name, link: bandwidth.LAN, rate: 20 * mb, latency: time.Millisecond})
 	}
-	w.run(time.Hour)
+	if took := w.run(time.Hour); took < 6*time.Second {
+		t.Fatalf("took %v: the disk held nothing up", took)
+	}
 	if w.waste() > 0 {
 		t.Errorf("%.1f%% wasted", 100*w.waste())
 	}
-	for _, p := range ps {
-		if n := w.core.byID[p.id].failures; n != 0 {
-			t.Errorf("%s has %d failures", p.name, n)
+	for _, d := range w.decisions {
+		if d.Verb == Rest || d.Verb == Doubt {
+			t.Errorf("after %v: %s %s: %s", d.Time.Sub(epoch), d.Verb, string(d.Peer), d.Reason)
 		}
 	}
+}
+
+// Who would be late with the last chunks isn't asked for them.
+func TestSlowSourceIsNotAskedForTheEnd(t *testing.T) {
+	eachSeed(t, func(t *testing.T, seed uint64) {
+		w := newSwarm(t, seed, 100)
+		w.join(&simPeer{name: "fast", link: bandwidth.LAN, rate: 20 * mb, latency: time.Millisecond})
+		w.join(&simPeer{name: "slow", link: bandwidth.LAN, rate: 0.5 * mb, latency: time.Millisecond})
+		took := w.run(time.Hour)
+		if best := float64(w.total()) / (20.5 * mb); took.Seconds() > 1.1*best {
+			t.Errorf("took %v, together they need %.1fs", took, best)
+		}
+		relieved := 0
+		for _, d := range w.decisions {
+			if d.Verb == Cancel && d.Peer == "slow" {
+				relieved++
+			}
+		}
+		if relieved > 3 {
+			t.Errorf("slow had to be relieved of %d chunks", relieved)
+		}
+	})
 }
 
 // A source that claims what it hasn't is left alone for longer and longer.
