@@ -26,6 +26,7 @@ type buffer struct {
 // buffers lends buffers of a few sizes.
 type buffers struct {
 	pools [len(sizes)]sync.Pool
+	made  atomic.Int64 // bytes of all that were allocated
 }
 
 // get returns a buffer of at least n bytes, n no more than outSize.
@@ -37,6 +38,7 @@ func (p *buffers) get(n int) *buffer {
 	b, ok := p.pools[class].Get().(*buffer)
 	if !ok {
 		b = &buffer{b: make([]byte, sizes[class])}
+		p.made.Add(int64(sizes[class]))
 		b.free = func() {
 			if !b.lent.CompareAndSwap(true, false) {
 				panic("exchange: a buffer was released twice")

@@ -116,7 +116,7 @@ type Exchange struct {
 	log      *zap.Logger
 	buffers  buffers
 	group    sync.WaitGroup // everything that runs for a stream
-	running  chan struct{}  // closed when Run has begun
+	running  chan struct{}  // closed when Run has begun and peers are served
 
 	mu       sync.Mutex
 	stopped  bool // Run has begun to end: no stream may begin
@@ -152,8 +152,8 @@ func New(h host.Host, prefix protocol.ID, library Library, config Config, log *z
 // Run serves peers and lets sessions be opened until ctx ends, and returns when
 // every stream has ended. It is called once.
 func (x *Exchange) Run(ctx context.Context) error {
-	close(x.running)
 	x.host.SetStreamHandler(x.protocol, x.accept)
+	close(x.running)
 	x.watch(ctx)
 	x.host.RemoveStreamHandler(x.protocol)
 	x.mu.Lock()

@@ -33,6 +33,7 @@ type line struct {
 	peer     peer.ID
 	stream   network.Stream
 	in       *bufio.Reader
+	head     [headerSize]byte // being read
 	reads    pulse
 	writes   pulse
 	counters counters
@@ -97,11 +98,10 @@ func (l *line) readHeader(down bool) (h header, ok bool) {
 		l.lost("read from", err)
 		return header{}, false
 	}
-	var b [headerSize]byte
-	if !l.readPayload(b[:]) {
+	if !l.readPayload(l.head[:]) {
 		return header{}, false
 	}
-	h, err := parseHeader(&b, down)
+	h, err := parseHeader(&l.head, down)
 	if err != nil {
 		l.breach(err)
 		return header{}, false

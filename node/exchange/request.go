@@ -96,24 +96,31 @@ func (r *request) expect(h header) error {
 		if r.list || r.want>>h.index&1 == 0 {
 			break
 		}
-		if h.flags&flagLast == 0 || r.complete(r.want&^(1<<h.index)) {
+		if h.flags&flagLast == 0 || r.complete(r.after(h.index)) {
 			return nil
 		}
 	case kindEnd:
-		if h.index != codeDone || !r.list && r.complete(r.want) {
+		if h.index != codeDone || !r.list && r.complete(r.want, r.skipped) {
 			return nil
 		}
 	}
 	return fmt.Errorf("%s %d for request %d with list %t and blocks %#x to come", h.kind, h.index, h.id, r.list, r.want)
 }
 
-// complete reports whether everything came if want is what didn't. How many blocks
+// after returns what want and skipped are once a block has come: blocks ascend, so
+// those below will not come any more, and may not.
+func (r *request) after(index uint8) (want uint64, skipped bool) {
+	below := uint64(1)<<index - 1
+	return r.want &^ (below | 1<<index), r.skipped || r.want&below != 0
+}
+
+// complete reports whether nothing is missing when the answer ends. How many blocks
 // all are is in the list, which the session doesn't read.
-func (r *request) complete(want uint64) bool {
+func (r *request) complete(want uint64, skipped bool) bool {
 	if r.all {
-		return !r.skipped && want != All
+		return !skipped && want != All
 	}
-	return !r.skipped && want == 0
+	return !skipped && want == 0
 }
 
 func (r *request) take(h header, b *buffer) (last bool, err error) {
@@ -125,10 +132,7 @@ func (r *request) take(h header, b *buffer) (last bool, err error) {
 		r.deliverList(node)
 		return false, nil
 	}
-	// Blocks ascend: those below will not come any more, and may not.
-	below := uint64(1)<<h.index - 1
-	r.skipped = r.skipped || r.want&below != 0
-	r.want &^= below | 1<<h.index
+	r.want, r.skipped = r.after(h.index)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ended {

@@ -229,6 +229,7 @@ func (s *server) wakeWriter() {
 // writeAll writes until the line ends. The buffer for it is lent only while there
 // is something to write.
 func (s *server) writeAll() {
+	var o outbox
 	for {
 		select {
 		case <-s.wake:
@@ -236,7 +237,8 @@ func (s *server) writeAll() {
 			return
 		}
 		b := s.x.buffers.get(outSize)
-		ok := s.writeQueued(b.b)
+		o.b = b.b
+		ok := s.writeQueued(&o)
 		b.free()
 		if !ok {
 			return
@@ -246,10 +248,10 @@ func (s *server) writeAll() {
 
 // writeQueued writes until nothing is left to be written. It reports false if the
 // line has ended.
-func (s *server) writeQueued(space []byte) bool {
+func (s *server) writeQueued(o *outbox) bool {
 	for {
-		o := outbox{b: space[:0]}
-		if more := s.gather(&o); !more {
+		o.b, o.block = o.b[:0], 0
+		if more := s.gather(o); !more {
 			return true
 		}
 		if len(o.b) > 0 && !s.write(o.b) {
