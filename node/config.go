@@ -78,10 +78,9 @@ func (c Config) withDefaults() (Config, error) {
 
 func (c Config) mdnsOff() bool { return len(c.MDNS) == 1 && c.MDNS[0] == "off" }
 
-// Folders below Data. Each worker owns one.
-func (c Config) trustDir() string { return filepath.Join(c.Data, "trust") }
+// Folders below Data. Each worker owns one; node/trust has its own name for its.
 func (c Config) storeDir() string { return filepath.Join(c.Data, "store") }
 func (c Config) dhtDir() string   { return filepath.Join(c.Data, "dht") }
 func (c Config) peersFile() string {
-	return filepath.Join(c.Data, "peers.json")
+	return filepath.Join(c.Data, "peers")
 }

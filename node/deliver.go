@@ -114,7 +114,7 @@ func (d *delivery) identify(ctx context.Context) (content.ID, []signedRelease, e
 		d.tried = tried
 	})
 	if err != nil {
-		if errors.Is(err, content.ErrNotFound) && ctx.Err() == nil {
+		if errors.Is(err, content.ErrNotFound) {
 			err = &unfoundError{what: d.ref.String(), after: time.Since(d.start), tried: d.attempts()}
 		}
 		return content.ID{}, nil, err

@@ -112,7 +112,7 @@ func (l local) checkNeighbours() api.Check {
 func (l local) checkPeers(ctx context.Context) api.Check {
 	peers := l.host.Network().Peers()
 	if len(peers) == 0 {
-		next := "On the node that made the enterprise: p2pnode invite; on the new machine: p2pnode join TOKEN"
+		next := "Let other machines join: the node that made the enterprise invites, they join with the token"
 		if len(l.keeper.told)+len(l.keeper.book.peers()) > 0 {
 			next = "Check that the known nodes run and that a firewall lets TCP and UDP 4740 through"
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -312,6 +311,3 @@ func (n *Node) loadCatalogue() error {
 	}
 	return nil
 }
-
-// freeSpaceDir is where free space counts.
-func (n *Node) freeSpaceDir() string { return filepath.Clean(n.cfg.storeDir()) }
