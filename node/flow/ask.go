@@ -12,13 +12,22 @@ const (
 	// It would only have to be relieved at the end.
 	askSlack = 2
 
-	// tries bounds how many chunks of a level are looked at for one request.
-	tries = 8
+	// tries bounds how many chunks of a level are looked at for one request. Of
+	// those begun, most may be hedged already or late at the source that asks.
+	tries      = 8
+	triesBegun = 256
 )
+
+// asking is what dispatch keeps from one time to the next.
+type asking struct {
+	passes     uint64                // calls of dispatch
+	short      int64                 // bytes of the request that rules.flying left no room for
+	candidates []discovery.Candidate // reused
+}
 
 // dispatch asks for as much as the windows take.
 func (c *core) dispatch(now time.Time) {
-	c.passes++
+	c.asking.passes++
 	for c.next(now) {
 	}
 }
@@ -26,17 +35,17 @@ func (c *core) dispatch(now time.Time) {
 // next makes at most one request; false if there is none to make.
 func (c *core) next(now time.Time) bool {
 	flying := c.aloft()
-	if flying > 0 && flying+c.short > c.flying {
+	if flying > 0 && flying+c.asking.short > c.flying {
 		return false
 	}
-	c.short = 0
-	cs := c.candidates[:0]
+	c.asking.short = 0
+	cs := c.asking.candidates[:0]
 	for _, s := range c.sources {
-		if s.pass != c.passes && s.dry != c.order.changes && s.room(now, 0) {
+		if s.pass != c.asking.passes && s.dry != c.order.changes && s.room(now, 0) {
 			cs = append(cs, s.candidate(now))
 		}
 	}
-	c.candidates = cs
+	c.asking.candidates = cs
 	if len(cs) == 0 {
 		return false
 	}
@@ -49,11 +58,11 @@ func (c *core) next(now time.Time) bool {
 		}
 		bytes := c.lacking(i)
 		if flying > 0 && flying+bytes > c.flying {
-			c.short = bytes
+			c.asking.short = bytes
 			return false
 		}
 		if !s.room(now, bytes) {
-			s.pass = c.passes
+			s.pass = c.asking.passes
 			continue
 		}
 		c.send(now, s, i, bytes, choice.Reason)
@@ -90,7 +99,7 @@ func (c *core) pick(s *source, now time.Time) (int, bool) {
 		level := &c.order.levels[l]
 		left := tries
 		if l == levelBegun {
-			left = level.count // few, and some of them s can't help with
+			left = triesBegun
 		}
 		for from := uint32(0); left > 0 && level.count > 0; left-- {
 			p, ok := level.common(&s.held, from)

@@ -99,8 +99,8 @@ type Config struct {
 	// the cores, 2 at least. SHA-256 alone does 1 to 2 GB/s per core.
 	Workers int
 	// Flying bounds the bytes that are asked for or wait for a worker: the memory
-	// that blocks may take. Default 64 MiB, half of what 1.3 GB/s bring in 100 ms.
-	// One chunk is always asked for.
+	// that blocks may take. Default 64 MiB, what 1.3 GB/s bring in 50 ms. One chunk
+	// is always asked for.
 	Flying int64
 	// Seed makes this node's order of chunks differ from others'. Default: random.
 	Seed uint64

@@ -48,15 +48,13 @@ type core struct {
 	requests map[requestID]*request
 	last     requestID
 
-	tally   tally
+	asking  asking
 	rest    time.Duration // until all is here, if every source that is well goes on
-	passes  uint64        // calls of dispatch
-	short   int64         // bytes of the request that rules.flying left no room for
+	tally   tally
 	waiting discovery.Reason
 	hunger  hunger
 
 	out, spare effects
-	candidates []discovery.Candidate // reused
 }
 
 // newCore returns a core for the chunks of a content, of which nothing is here.
@@ -357,8 +355,7 @@ func (c *core) end(now time.Time, ev ended) {
 	c.settle(r.chunk)
 }
 
-// drop ends a request early and tells its source, unless everything is on its
-// way to the workers.
+// drop ends a request early and tells its source.
 func (c *core) drop(now time.Time, r *request, why discovery.Reason) {
 	c.forget(r)
 	c.out.cancels = append(c.out.cancels, cancel{r.source.id, r.id})

@@ -87,12 +87,3 @@ func (o *order) move(i int, level int8) {
 	}
 	ch.level = level
 }
-
-// askable counts the chunks that may be asked for now.
-func (o *order) askable() int {
-	n := 0
-	for l := range o.levels {
-		n += o.levels[l].count
-	}
-	return n
-}

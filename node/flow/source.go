@@ -80,9 +80,7 @@ type source struct {
 	heard   time.Time     // the last frame or verdict, or when it began to owe something
 
 	standing
-	dry   uint64 // order.changes when there was nothing to ask it for
-	pass  uint64 // core.passes when it was passed over
-	spare bool   // it could do more, and there is nothing for it to do
+	turn
 }
 
 // A standing is what keeps a source from being asked.
@@ -93,6 +91,13 @@ type standing struct {
 	resting  time.Time // until then it is asked nothing
 	bad      int       // blocks and lists that were not what they should be
 	banned   time.Time // until then
+}
+
+// A turn is what keeps dispatch from looking at a source again in vain.
+type turn struct {
+	dry   uint64 // order.changes when there was nothing to ask it for
+	pass  uint64 // asking.passes when it was passed over
+	spare bool   // it could do more, and there is nothing for it to do
 }
 
 func newSource(ev joined, chunks int) *source {
