@@ -64,8 +64,8 @@
 // id that nobody asked, a block that was not wanted or comes twice, a payload
 // beyond what its kind allows, a map with chunks beyond the content: each is a
 // breach (ErrProtocol names the peer), and the stream is reset. So what a peer can
-// send is bounded by what it was asked, and nothing is allocated for a length that
-// only was claimed.
+// send is bounded by what it was asked, and a length that only was claimed takes no
+// more than one pooled buffer, of one block.
 //
 // A follow is answered at once, with an empty map if the peer has nothing of the
 // content; if it begins to hold the content later, the map comes then. A map is
@@ -82,22 +82,25 @@
 // is read from the peer until it reads. A fetching side keeps at most Config.Held
 // blocks that its sinks have not released, and stops reading then; the peer's window
 // fills up and its writer waits. A read inside of a frame or a write that makes no
-// headway for Config.Stall (16 KiB of a payload are headway) resets the stream: at
-// most 546 B/s slow, so a byte every ten seconds is no way to hold a stream. A peer
-// has one stream per direction, the newer replaces the older; how many streams are
-// served in all is Config.Sessions.
+// headway for Config.Stall resets the stream; of a payload, 16 KiB are headway, so a
+// byte every ten seconds is no way to hold a stream. That a peer answers nothing at
+// all is for the asker to notice: it cancels, and asks another. A peer has one stream
+// per direction, the newer replaces the older; how many streams are served in all is
+// Config.Sessions.
 //
 // # Cost
 //
-// Both ends of 1 GiB cost what a bare stream costs, within a few per cent
-// (BenchmarkTransfer, which runs both). What it takes: a block is read straight
-// behind its header and both are one Write, since every Write below is a yamux
-// frame, a TLS record and a system call; the last block says that it is the last,
-// which saves an end per chunk; on arrival the read-ahead takes only the header, the
-// block goes from yamux's segment to the buffer that the sink gets; buffers come in
-// four sizes and are pooled with the function that gives them back, so a block costs
-// no allocation. No deadline is set per read or write (yamux makes a timer for each):
-// one ticker looks at all streams whether their reads and writes move.
+// What it takes to cost no more than a bare stream (BenchmarkTransfer runs both): a
+// block is read straight behind its header and both are one Write, as every Write is
+// a frame of the muxer, a TLS record and a system call; the last block says that it
+// is the last, which saves an end per chunk; on arrival the read-ahead takes the
+// header, the rest goes from the muxer's segment to the buffer that the sink gets;
+// buffers come in a few sizes and are pooled together with the function that gives
+// them back, so a block costs no allocation. No deadline is set per read or write, as
+// yamux makes a timer for each: one ticker looks at all streams whether their reads
+// and writes move. In a profile of both ends, copying the block out of the library takes
+// 4 % of the CPU, and all else here less than 2 %; system calls, AES and the copies
+// of TLS and yamux are the rest.
 //
 // Whom to serve first when many ask, pacing, and credits from the receiver are left
 // to what is built on top: a request can name as few blocks as wished.

@@ -83,7 +83,8 @@ type Config struct {
 	// hashing.
 	Held int
 	// Stall is how long a read inside of a frame, or a write, may make no headway
-	// before the stream is reset; default 30 s. It is noticed up to a sixth late.
+	// before the stream is reset; default 25 s. It is noticed up to a fifth late,
+	// which makes 30 s at most.
 	Stall time.Duration
 }
 
@@ -102,7 +103,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Held = 32
 	}
 	if c.Stall == 0 {
-		c.Stall = 30 * time.Second
+		c.Stall = 25 * time.Second
 	}
 	return c, nil
 }

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/peer"
+	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"go.uber.org/zap"
 
 	"github.com/p2pnode/p2pnode/content"
@@ -151,7 +153,7 @@ func TestRequestOfWhatThePeerLacks(t *testing.T) {
 
 func TestRequestThatAsksForNothingIsRefused(t *testing.T) {
 	_, _, s := pair(t, newMemory(), Config{})
-	for _, r := range []Request{{}, {Chunk: -1, Want: 1}, {Chunk: maxChunks, Want: 1}} {
+	for _, r := range []Request{{}, {Chunk: -1, Want: 1}, {Chunk: MaxChunks, Want: 1}} {
 		if _, err := s.Request(r); err == nil {
 			t.Errorf("%+v was sent", r)
 		}
@@ -355,7 +357,7 @@ func TestFollowsAreBounded(t *testing.T) {
 		}
 		return err == nil
 	})
-	if _, err := s.Follow(content.ID{1}, maxChunks+1, nil); err == nil {
+	if _, err := s.Follow(content.ID{1}, MaxChunks+1, nil); err == nil {
 		t.Error("a content of more chunks than any has")
 	}
 }
@@ -496,6 +498,16 @@ func TestTransferOfManySizes(t *testing.T) {
 	g := newHolding(t, 9*mib, content.MaxBlock)
 	_, _, s = pair(t, newMemory(g), Config{})
 	transfer(t, s, g)
+}
+
+func TestTransferOverQUIC(t *testing.T) {
+	const listen = "/ip4/127.0.0.1/udp/0/quic-v1"
+	h := newHolding(t, 8*mib, 64*kib)
+	a, b := newHostOn(t, listen, libp2p.Transport(libp2pquic.NewTransport)), newHostOn(t, listen, libp2p.Transport(libp2pquic.NewTransport))
+	connect(t, b, a)
+	newExchange(t, a, newMemory(h), Config{})
+	s := open(t, newExchange(t, b, newMemory(), Config{}), a.ID())
+	transfer(t, s, h)
 }
 
 // transfer fetches all of h in random order, some requests cancelled and asked

@@ -19,7 +19,7 @@ import (
 // ErrBusy says that too many contents are followed, ErrGone that the session has
 // ended.
 func (s *Session) Follow(id content.ID, chunks int, f func(have *roaring.Bitmap)) (stop func(), err error) {
-	if chunks < 0 || chunks > maxChunks {
+	if chunks < 0 || chunks > MaxChunks {
 		return nil, fmt.Errorf("follow %s: no content has %d chunks", id, chunks)
 	}
 	p := &follow{session: s, content: id, chunks: chunks, f: f}

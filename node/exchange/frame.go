@@ -163,8 +163,8 @@ func parseAsk(b []byte) (ask, error) {
 		chunk:   binary.BigEndian.Uint32(b[content.HashSize:]),
 		want:    binary.BigEndian.Uint64(b[content.HashSize+4:]),
 	}
-	if a.chunk >= maxChunks {
-		return ask{}, fmt.Errorf("%w: request of chunk %d, no content has more than %d", errFrame, a.chunk, maxChunks)
+	if a.chunk >= MaxChunks {
+		return ask{}, fmt.Errorf("%w: request of chunk %d, no content has more than %d", errFrame, a.chunk, MaxChunks)
 	}
 	return a, nil
 }

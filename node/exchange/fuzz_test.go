@@ -67,7 +67,7 @@ func FuzzRequest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if a.chunk >= maxChunks {
+		if a.chunk >= MaxChunks {
 			t.Errorf("chunk %d was let through", a.chunk)
 		}
 		if again := a.append(nil); !bytes.Equal(again, b) {
@@ -95,7 +95,7 @@ func FuzzHaveMap(f *testing.F) {
 	}
 	add(odd, 200_000)
 	f.Fuzz(func(t *testing.T, b []byte, chunks uint32) {
-		n := int(chunks % maxChunks)
+		n := int(chunks % MaxChunks)
 		if len(b) > maxPayload {
 			return // no frame
 		}

@@ -11,9 +11,10 @@ import (
 	"github.com/p2pnode/p2pnode/content"
 )
 
-// maxChunks is more than a manifest can list: a chunk takes 36 bytes of it or more.
-// A map of so many chunks takes 32 containers of at most 8 KiB, and fits a frame.
-const maxChunks = content.MaxManifest / 36
+// MaxChunks is more than a manifest can list, for who follows a content of which it
+// doesn't have the manifest yet: a chunk takes 36 bytes of it or more. A map of so
+// many takes 29 containers of at most 8 KiB, and fits a frame.
+const MaxChunks = content.MaxManifest / 36
 
 // encodeHave returns the map's bytes in roaring's portable format. It may
 // rearrange m.

@@ -31,20 +31,24 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // patience is how long a test waits for what must come.
 const patience = 10 * time.Second
 
+// newHost returns a host on TCP, TLS and yamux.
 func newHost(t testing.TB) host.Host {
 	t.Helper()
 	mux := *yamux.DefaultTransport
 	mux.MaxMessageSize = 256 << 10 // as node/trust sets it
-	h, err := libp2p.New(
-		libp2p.ListenAddrStrings("/ip4/127.0.0.1/tcp/0"),
+	return newHostOn(t, "/ip4/127.0.0.1/tcp/0", libp2p.Transport(tcp.NewTCPTransport),
+		libp2p.Security(libp2ptls.ID, libp2ptls.New), libp2p.Muxer(yamux.ID, &mux))
+}
+
+func newHostOn(t testing.TB, listen string, transport ...libp2p.Option) host.Host {
+	t.Helper()
+	h, err := libp2p.New(append(transport,
+		libp2p.ListenAddrStrings(listen),
 		libp2p.ResourceManager(&network.NullResourceManager{}),
-		libp2p.Transport(tcp.NewTCPTransport),
-		libp2p.Security(libp2ptls.ID, libp2ptls.New),
-		libp2p.Muxer(yamux.ID, &mux),
 		libp2p.DisableRelay(),
 		libp2p.DisableMetrics(),
 		libp2p.DisableIdentifyAddressDiscovery(),
-	)
+	)...)
 	if err != nil {
 		t.Fatal(err)
 	}

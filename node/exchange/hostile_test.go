@@ -255,7 +255,7 @@ func TestClientThatBreaksTheProtocol(t *testing.T) {
 		"kind of the server":  frame(kindBlock, 0, 0, 1, 'x'),
 		"short request":       frame(kindRequest, 0, 0, 1, make([]byte, requestSize-1)...),
 		"long request":        frame(kindRequest, 0, 0, 1, make([]byte, requestSize+1)...),
-		"chunk beyond any":    asking(1, h.encoded.ID, maxChunks, 1),
+		"chunk beyond any":    asking(1, h.encoded.ID, MaxChunks, 1),
 		"empty name":          frame(kindReleases, 0, 0, 1),
 		"long name":           frame(kindReleases, 0, 0, 1, make([]byte, maxName+1)...),
 		"4 GiB":               header{length: 1<<32 - 1, kind: kindReleases, id: 1}.append(nil),

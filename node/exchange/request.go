@@ -49,7 +49,7 @@ type Sink interface {
 // soon if End hasn't come yet, from another goroutine; cancel may be called at any
 // time and again.
 func (s *Session) Request(r Request) (cancel func(), err error) {
-	if r.Chunk < 0 || r.Chunk >= maxChunks || r.Want == 0 && !r.List {
+	if r.Chunk < 0 || r.Chunk >= MaxChunks || r.Want == 0 && !r.List {
 		return nil, fmt.Errorf("request blocks %#x of chunk %d: asks for nothing that can be", r.Want, r.Chunk)
 	}
 	p := &request{session: s, sink: r.Sink, want: r.Want, all: r.Want == All, list: r.List}
