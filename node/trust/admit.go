@@ -117,7 +117,9 @@ func (a *Admission) refuse(r Refusal) {
 		return
 	}
 	r.At = time.Now()
-	a.log.Info("connection refused", zap.Stringer("peer", r.Peer), zap.Stringer("addr", r.Addr), zap.Bool("inbound", r.Inbound), zap.Error(r.Err))
+	// Strangers decide how often this happens, so it is no news of an ordinary day;
+	// Refused has the last ones.
+	a.log.Debug("connection refused", zap.Stringer("peer", r.Peer), zap.Stringer("addr", r.Addr), zap.Bool("inbound", r.Inbound), zap.Error(r.Err))
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.refused) == maxRefused {

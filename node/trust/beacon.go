@@ -10,8 +10,10 @@ import (
 const (
 	beaconType = "application/vnd.p2pnode.beacon.v1+cbor"
 	maxBeacon  = 4 << 10 // bytes of its envelope
-	// beaconEvery is how often an issuer signs the time for everyone.
+	// beaconEvery is how often an issuer signs the time for everyone, and
+	// beaconLife how long nobody needs to worry without a newer one.
 	beaconEvery = time.Hour
+	beaconLife  = 7 * 24 * time.Hour
 	nonceSize   = 16
 )
 
@@ -92,4 +94,23 @@ func (id *Identity) tell(env, nonce []byte) (bool, error) {
 		id.clock.raise(at)
 	}
 	return id.keepBeacon(env, at, bound)
+}
+
+// Freshness tells how much of what is newest in the enterprise has reached this
+// node.
+type Freshness struct {
+	Beacon  time.Time // time of the newest beacon; 1970 if there was none yet
+	Stale   bool      // it is older than a week: this node may be cut off, or kept in the dark
+	Missing int       // revocation lists the beacon tells of that have not come yet
+}
+
+// Freshness compares the newest beacon with the clock and the lists held.
+func (id *Identity) Freshness() Freshness {
+	env, at := id.Beacon()
+	f := Freshness{Beacon: at, Stale: id.clock.Now().Sub(at) > beaconLife}
+	var b beacon
+	if _, d, err := openEnvelope(env); err == nil && decode(d.Body, &b) == nil {
+		f.Missing = len(lacks(b.Heads, id.revoked.heads()))
+	}
+	return f
 }

@@ -166,8 +166,28 @@ func TestBeaconsThatDontCount(t *testing.T) {
 			t.Errorf("%s: moved the clock", name)
 		}
 	}
+	if f := id.Freshness(); !f.Stale {
+		t.Errorf("fresh without any beacon: %+v", f)
+	}
 	if news, err := id.tell(good, nil); err != nil || !news {
 		t.Errorf("good one refused: %v", err)
+	}
+	if f := id.Freshness(); f.Stale || f.Missing != 0 || !near(f.Beacon, time.Now()) {
+		t.Errorf("with a new beacon: %+v", f)
+	}
+	check(t, id.relist())
+	newer, err := id.sign(beaconType, encode(beacon{Enterprise: id.root.hash, Heads: id.revoked.heads()}), time.Now().Add(time.Minute))
+	check(t, err)
+	// Someone who got the beacon and not the lists knows what is missing.
+	late := &Identity{root: id.root, clock: id.clock, revoked: newRevocations(id.root, folder{t.TempDir()}), dir: folder{t.TempDir()}}
+	_, err = late.tell(newer, nil)
+	check(t, err)
+	if f := late.Freshness(); f.Missing != 2 {
+		t.Errorf("without any list: %+v", f)
+	}
+	late.clock = newClock(func() time.Time { return time.Now().Add(beaconLife + time.Hour) }, time.Time{}, id.root.cert.NotAfter)
+	if f := late.Freshness(); !f.Stale {
+		t.Errorf("a week later: %+v", f)
 	}
 }
 

@@ -41,6 +41,14 @@ func Enrol(ctx context.Context, dir string, t Token, o EnrolOptions, opts ...Opt
 	if replace && !o.Replace {
 		return nil, fmt.Errorf("%s: %w", dir, ErrHasIdentity)
 	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	one, err := folder{dir}.lockAs("joining.lock")
+	if err != nil {
+		return nil, err
+	}
+	defer one.Close()
 	stage, key, err := joiningFolder(dir)
 	if err != nil {
 		return nil, err

@@ -169,8 +169,10 @@ func (d folder) readSealed(name string, v any) error {
 }
 
 // lock keeps a second process out of the folder until the result is closed.
-func (d folder) lock() (*flock.Flock, error) {
-	l := flock.New(d.join("lock"), flock.SetPermissions(0o600))
+func (d folder) lock() (*flock.Flock, error) { return d.lockAs("lock") }
+
+func (d folder) lockAs(name string) (*flock.Flock, error) {
+	l := flock.New(d.join(name), flock.SetPermissions(0o600))
 	ok, err := l.TryLock()
 	if err != nil {
 		return nil, errors.Join(err, l.Close())

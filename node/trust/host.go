@@ -93,8 +93,9 @@ func (a *Admission) sweep(h host.Host) time.Duration {
 		case err == nil:
 			next = min(next, e.NotAfter.Sub(now)+time.Second)
 		}
-		if err != nil || !connected {
+		if !connected {
 			a.forget(h.Network(), p)
+			next = min(next, settleTime)
 		}
 	}
 	return max(next, time.Second)

@@ -377,10 +377,12 @@ func (d folder) adopt(dir string) error {
 func setAside(dir string, now time.Time) error {
 	d := folder{filepath.Join(dir, folderName)}
 	l, err := d.lock() // not while a node runs on it
+	if err == nil {
+		err = l.Close() // Windows doesn't rename a folder with an open file in it
+	}
 	if err != nil {
 		return err
 	}
-	defer l.Close()
 	old := d.path + ".replaced-" + now.UTC().Format("20060102T150405Z")
 	if _, err := os.Lstat(old); err == nil {
 		return fmt.Errorf("%s is in the way", old)

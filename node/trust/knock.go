@@ -107,7 +107,8 @@ func knockers(key ic.PrivKey, g greeter) ([]transport.Transport, func(), error) 
 	var tokens quic.TokenGeneratorKey
 	rand.Read(reset[:])
 	rand.Read(tokens[:])
-	cm, err := quicreuse.NewConnManager(reset, tokens, quicreuse.DisableReuseport())
+	// Not DisableReuseport: dialed sockets would stay open after cm.Close.
+	cm, err := quicreuse.NewConnManager(reset, tokens)
 	if err != nil {
 		return nil, nil, err
 	}
