@@ -31,11 +31,11 @@ import (
 // altogether. Jobs end in any order and are gathered in theirs, and the digests,
 // as they come, say where chunks end.
 //
-// The second pass reads the stage back, by way of the manifest and the block
-// lists as everybody will use them, and hashes all again: a wrong byte in memory,
-// a write to the wrong place or a mistake in the lists ends here, and not at
-// every endpoint. (What the disk itself does wrong shows when the cache has let
-// go of it; the scrub is for that.)
+// The second pass (readback.go) reads the stage back, by way of the manifest and
+// the block lists as everybody will use them, and hashes all again: a wrong byte
+// in memory, a write to the wrong place or a mistake in the lists ends here, and
+// not at every endpoint. (What the disk itself does wrong shows when the cache
+// has let go of it; the scrub is for that.)
 //
 // A file that changes meanwhile ends the publication: files are compared with
 // the survey when opened and when read, and all of them and their folders once
@@ -65,10 +65,6 @@ const (
 	// publishAhead bounds the jobs not yet gathered. Of these, two for each worker
 	// wait with a buffer; when they do, feed does the next one itself.
 	publishAhead = 64
-
-	// publishRun is the most chunks in a row that one worker reads back: enough
-	// for the system to read ahead.
-	publishRun = 16
 )
 
 // A publishStage takes the files of a content under publication; paths are those
@@ -493,98 +489,6 @@ func (p *publisher) gather(ctx context.Context) error {
 		return end()
 	}
 	return nil
-}
-
-// verify is the second pass: every worker takes runs of chunks and reads them
-// back as a peer's request would.
-func (p *publisher) verify(ctx context.Context, m *content.Manifest) error {
-	layout := content.NewLayout(m)
-	workers := p.workers + 1 // nobody feeds them
-	run := max(1, min(publishRun, len(m.Chunks)/(4*workers)))
-
-	var next atomic.Int64
-	var mu sync.Mutex
-	var done int64
-
-	group, ctx := errgroup.WithContext(ctx)
-	for range workers {
-		group.Go(func() error {
-			r := publishReader{stage: p.stage, manifest: m, layout: layout, file: -1}
-			defer r.close()
-			for {
-				first := int(next.Add(int64(run))) - run
-				if first >= len(m.Chunks) {
-					return nil
-				}
-				for i := first; i < min(first+run, len(m.Chunks)); i++ {
-					if err := ctx.Err(); err != nil {
-						return err
-					}
-					if err := r.chunk(i, p.blocks[i]); err != nil {
-						return err
-					}
-					mu.Lock()
-					done += int64(m.Chunks[i].Size)
-					p.report(publishVerifies, done, p.total)
-					mu.Unlock()
-				}
-			}
-		})
-	}
-	return group.Wait()
-}
-
-// A publishReader reads chunks back from a stage. It keeps the file open that it
-// read last.
-type publishReader struct {
-	stage    publishStage
-	manifest *content.Manifest
-	layout   *content.Layout
-	file     int // index in the manifest; -1: none
-	opened   *os.File
-	// One block: read, it is still in the core's cache when it is hashed.
-	buf [content.MaxBlock]byte
-}
-
-// chunk reads and hashes the blocks of chunk i.
-func (r *publishReader) chunk(i int, blocks []content.Block) error {
-	at := r.layout.Chunk(i)
-	for _, b := range blocks {
-		for span := range r.layout.Spans(at, int64(b.Size)) {
-			path := r.manifest.Files[span.File].Path
-			data := r.buf[:span.Size]
-			if err := r.read(span, data); err != nil {
-				return fmt.Errorf("read back %s: %w", path, err)
-			}
-			// A block is in one file: no part of it has its digest.
-			if content.Sum(data) != b.Hash {
-				return fmt.Errorf("read back %s: %w: the %d bytes from %d on: memory or disk of this machine may be failing; add it again",
-					path, content.ErrCorrupt, span.Size, span.Offset)
-			}
-		}
-		at += int64(b.Size)
-	}
-	return nil
-}
-
-func (r *publishReader) read(span content.Span, data []byte) error {
-	if r.file != span.File {
-		r.close()
-		f, err := r.stage.Open(r.manifest.Files[span.File].Path)
-		if err != nil {
-			return err
-		}
-		r.file, r.opened = span.File, f
-	}
-	_, err := r.opened.ReadAt(data, span.Offset)
-	return err
-}
-
-func (r *publishReader) close() {
-	if r.opened != nil {
-		r.opened.Close()
-	}
-	r.file, r.opened = -1, nil
 }
 
 // stageError tells what could not be written, and whether the disk is full.

@@ -1,0 +1,109 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/p2pnode/p2pnode/content"
+)
+
+// publishRun is the most chunks in a row that one worker reads back: enough for
+// the system to read ahead.
+const publishRun = 16
+
+// verify is the second pass: every worker takes runs of chunks and reads them
+// back as a peer's request would.
+func (p *publisher) verify(ctx context.Context, m *content.Manifest) error {
+	layout := content.NewLayout(m)
+	workers := p.workers + 1 // nobody feeds them
+	run := max(1, min(publishRun, len(m.Chunks)/(4*workers)))
+
+	var next atomic.Int64
+	var mu sync.Mutex
+	var done int64
+
+	group, ctx := errgroup.WithContext(ctx)
+	for range workers {
+		group.Go(func() error {
+			r := publishReader{stage: p.stage, manifest: m, layout: layout, file: -1}
+			defer r.close()
+			for {
+				first := int(next.Add(int64(run))) - run
+				if first >= len(m.Chunks) {
+					return nil
+				}
+				for i := first; i < min(first+run, len(m.Chunks)); i++ {
+					if err := ctx.Err(); err != nil {
+						return err
+					}
+					if err := r.chunk(i, p.blocks[i]); err != nil {
+						return err
+					}
+					mu.Lock()
+					done += int64(m.Chunks[i].Size)
+					p.report(publishVerifies, done, p.total)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	return group.Wait()
+}
+
+// A publishReader reads chunks back from a stage. It keeps the file open that it
+// read last.
+type publishReader struct {
+	stage    publishStage
+	manifest *content.Manifest
+	layout   *content.Layout
+	file     int // index in the manifest; -1: none
+	opened   *os.File
+	// One block: read, it is still in the core's cache when it is hashed.
+	buf [content.MaxBlock]byte
+}
+
+// chunk reads and hashes the blocks of chunk i.
+func (r *publishReader) chunk(i int, blocks []content.Block) error {
+	at := r.layout.Chunk(i)
+	for _, b := range blocks {
+		for span := range r.layout.Spans(at, int64(b.Size)) {
+			path := r.manifest.Files[span.File].Path
+			data := r.buf[:span.Size]
+			if err := r.read(span, data); err != nil {
+				return fmt.Errorf("read back %s: %w", path, err)
+			}
+			// A block is in one file: no part of it has its digest.
+			if content.Sum(data) != b.Hash {
+				return fmt.Errorf("read back %s: %w: the %d bytes from %d on: memory or disk of this machine may be failing; add it again",
+					path, content.ErrCorrupt, span.Size, span.Offset)
+			}
+		}
+		at += int64(b.Size)
+	}
+	return nil
+}
+
+func (r *publishReader) read(span content.Span, data []byte) error {
+	if r.file != span.File {
+		r.close()
+		f, err := r.stage.Open(r.manifest.Files[span.File].Path)
+		if err != nil {
+			return err
+		}
+		r.file, r.opened = span.File, f
+	}
+	_, err := r.opened.ReadAt(data, span.Offset)
+	return err
+}
+
+func (r *publishReader) close() {
+	if r.opened != nil {
+		r.opened.Close()
+	}
+	r.file, r.opened = -1, nil
+}
