@@ -53,7 +53,7 @@ func Enrol(ctx context.Context, dir string, t Token, o EnrolOptions, opts ...Opt
 	if err != nil {
 		return nil, err
 	}
-	a := &applicant{token: t, name: o.Name, key: key, wall: gather(opts).wall}
+	a := &applicant{token: t, name: o.Name, key: key, wall: optionsOf(opts).wall}
 	if err := knock(ctx, key, t.Bootstrap, a.ask); err != nil {
 		return nil, fmt.Errorf("join with token %s: %w", t.Short(), err)
 	}

@@ -61,7 +61,7 @@ type options struct{ wall func() time.Time }
 // WithWall replaces the system's clock, for tests of clocks that are wrong.
 func WithWall(wall func() time.Time) Option { return func(o *options) { o.wall = wall } }
 
-func gather(opts []Option) options {
+func optionsOf(opts []Option) options {
 	o := options{wall: time.Now}
 	for _, f := range opts {
 		f(&o)
@@ -75,7 +75,7 @@ func Init(dir, site, name string, opts ...Option) (*Identity, error) {
 	if err := errors.Join(CheckSite(site), CheckName(name)); err != nil {
 		return nil, err
 	}
-	now := gather(opts).wall().UTC().Truncate(time.Second)
+	now := optionsOf(opts).wall().UTC().Truncate(time.Second)
 	key, _, err := ic.GenerateEd25519Key(rand.Reader)
 	if err != nil {
 		return nil, err
@@ -183,7 +183,7 @@ func Load(dir string, opts ...Option) (_ *Identity, err error) {
 			err = errors.Join(fmt.Errorf("open identity in %s: %w", d.path, err), id.Close())
 		}
 	}()
-	return id, id.load(gather(opts))
+	return id, id.load(optionsOf(opts))
 }
 
 func (id *Identity) load(o options) error {

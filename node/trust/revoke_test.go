@@ -57,7 +57,7 @@ func TestRevocationSpreads(t *testing.T) {
 func TestListsOnlyGoForward(t *testing.T) {
 	id := newEnterprise(t)
 	f := newForger(t, id)
-	make := func(number uint64, by *signer, serials ...int64) []byte {
+	listOf := func(number uint64, by *signer, serials ...int64) []byte {
 		var entries []revokedEntry
 		for _, s := range serials {
 			entries = append(entries, revokedEntry{big.NewInt(s), f.now})
@@ -71,8 +71,8 @@ func TestListsOnlyGoForward(t *testing.T) {
 		list []byte
 		news bool
 	}{
-		{"5", make(5, f.member, 7), true}, {"5 again, other content", make(5, f.member), false}, {"4", make(4, f.member), false},
-		{"6", make(6, f.member, 7, 8), true}, {"0", make(0, f.member), false}, {"root's first", make(1, f.root), true},
+		{"5", listOf(5, f.member, 7), true}, {"5 again, other content", listOf(5, f.member), false}, {"4", listOf(4, f.member), false},
+		{"6", listOf(6, f.member, 7, 8), true}, {"0", listOf(0, f.member), false}, {"root's first", listOf(1, f.root), true},
 	} {
 		news, err := id.revoked.apply(c.list)
 		check(t, err)
@@ -88,7 +88,7 @@ func TestListsOnlyGoForward(t *testing.T) {
 	}
 	// An older list put in the place of the newest is noticed.
 	tag := tagOf(f.member.cert.RawSubjectPublicKeyInfo)
-	check(t, id.dir.write(listName(tag), make(5, f.member, 7)))
+	check(t, id.dir.write(listName(tag), listOf(5, f.member, 7)))
 	if err := newRevocations(id.root, id.dir).load(); !errors.Is(err, ErrDamaged) {
 		t.Errorf("older list on disk: %v", err)
 	}
@@ -96,10 +96,10 @@ func TestListsOnlyGoForward(t *testing.T) {
 	other := newForger(t, newEnterprise(t))
 	key := newKey(t)
 	leaf := f.leaf(key, f.member, nil)
-	good := make(7, f.member)
+	good := listOf(7, f.member)
 	for name, l := range map[string][]byte{
-		"foreign": make(9, other.member), "foreign root": make(9, other.root), "empty": {}, "cut short": good[:len(good)-1],
-		"large":                  append(slices.Clone(good), make2(maxList)...),
+		"foreign": listOf(9, other.member), "foreign root": listOf(9, other.root), "empty": {}, "cut short": good[:len(good)-1],
+		"large":                  append(slices.Clone(good), make([]byte, maxList)...),
 		"bit flipped":            flip([][]byte{good}, 0, -10)[0],
 		"signed by no CA":        encode(list{Issuer: leaf[0], CRL: f.leaf(key, f.member, nil)[0]}),
 		"another issuer's":       relabel(t, good, f.oper.cert.Raw),
@@ -112,8 +112,6 @@ func TestListsOnlyGoForward(t *testing.T) {
 		}
 	}
 }
-
-func make2(n int) []byte { return make([]byte, n) }
 
 func relabel(t *testing.T, raw, issuer []byte) []byte {
 	var l list

@@ -194,7 +194,7 @@ func TestDeadlineEndsRead(t *testing.T) {
 	}
 }
 
-// wireBytes counts what both sides of an admission send, TLS included.
+// G5: what both sides of an admission send each other inside the channel.
 func TestAdmissionFitsFourKiB(t *testing.T) {
 	lines := [2]*tally{{}, {}}
 	id := newEnterprise(t)
