@@ -115,7 +115,7 @@ func TestServerThatBreaksTheProtocol(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := against(t, Config{}, func(stream network.Stream) {
-				readOne(stream)
+				readOne(stream, false)
 				_, _ = stream.Write(c.answer)
 				_, _ = io.Copy(io.Discard, stream)
 			})
@@ -155,13 +155,14 @@ func against(t *testing.T, config Config, serve func(network.Stream)) *Session {
 	return s
 }
 
-// readOne reads one frame of an honest asker.
-func readOne(r io.Reader) header {
+// readOne reads one frame from one end or the other; if there is none, or a wrong
+// one, its kind is 0.
+func readOne(r io.Reader, down bool) header {
 	var b [headerSize]byte
 	if _, err := io.ReadFull(r, b[:]); err != nil {
 		return header{}
 	}
-	h, err := parseHeader(&b, false)
+	h, err := parseHeader(&b, down)
 	if err != nil {
 		return header{}
 	}
@@ -171,7 +172,7 @@ func readOne(r io.Reader) header {
 
 func TestServerThatDripsIsLeft(t *testing.T) {
 	s := against(t, Config{Stall: 200 * time.Millisecond}, func(stream network.Stream) {
-		readOne(stream)
+		readOne(stream, false)
 		_, _ = stream.Write(header{length: 64 * kib, kind: kindBlock, id: 1}.append(nil))
 		for {
 			if _, err := stream.Write([]byte{0}); err != nil {
@@ -193,7 +194,7 @@ func TestServerThatDripsIsLeft(t *testing.T) {
 func TestServerThatIsSlowIsNotLeft(t *testing.T) {
 	h := newHolding(t, 256*kib, content.MaxBlock)
 	s := against(t, Config{Stall: 200 * time.Millisecond}, func(stream network.Stream) {
-		readOne(stream)
+		readOne(stream, false)
 		b := frame(kindBlock, flagLast, 0, 1, h.data...)
 		for len(b) > 0 { // 16 steps of 30 ms: longer than Stall in all
 			n := min(len(b), headway+1)
@@ -306,17 +307,10 @@ func TestClientThatFloods(t *testing.T) {
 
 	count := map[kind]int{}
 	busy := map[uint32]int{} // by what was asked
-	var b [headerSize]byte
 	for count[kindPong] == 0 || count[kindBlock] < maxRequests {
-		if _, err := io.ReadFull(stream, b[:]); err != nil {
-			t.Fatal(err)
-		}
-		h, err := parseHeader(&b, true)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.CopyN(io.Discard, stream, int64(h.length)); err != nil {
-			t.Fatal(err)
+		h := readOne(stream, true)
+		if h.kind == 0 {
+			t.Fatal("the stream has ended")
 		}
 		count[h.kind]++
 		if h.kind == kindEnd && h.index == codeBusy {
@@ -417,16 +411,9 @@ func TestStreamsServedAreBounded(t *testing.T) {
 	if code := ended(fourth); code != resetLimit {
 		t.Errorf("one too many ended with %#x", code)
 	}
-	if h := readOne2(second); h.kind != kindPong {
+	if h := readOne(second, true); h.kind != kindPong {
 		t.Errorf("the second stream got a %s", h.kind)
 	}
-}
-
-func readOne2(r io.Reader) header {
-	var b [headerSize]byte
-	_, _ = io.ReadFull(r, b[:])
-	h, _ := parseHeader(&b, true)
-	return h
 }
 
 // TestMutatedSessions sends what an honest asker would, with bytes changed, cut out
