@@ -47,6 +47,9 @@ func (t *table) moved(name string, bytes int64, took, cpu time.Duration) {
 
 // print writes the table as Markdown: medians, and the least and most seen.
 func (t *table) print(to io.Writer) {
+	if len(t.names) == 0 {
+		return
+	}
 	w := tabwriter.NewWriter(to, 0, 0, 1, ' ', 0)
 	fmt.Fprintln(w, "| what\t| median\t| least to most\t| unit\t| runs\t|")
 	fmt.Fprintln(w, "|---\t|---\t|---\t|---\t|---\t|")
