@@ -30,7 +30,7 @@ func filesOf(t *testing.T, d folder) []string {
 
 func TestFolderIsPrivate(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("modes are not Windows's way")
+		t.Skip("not on windows: modes are not its way")
 	}
 	dir := t.TempDir()
 	id, err := Init(dir, "hq", "first")
