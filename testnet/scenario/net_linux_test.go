@@ -230,6 +230,7 @@ func TestGetGoesOnAtANewAddress(t *testing.T) {
 	lan := subnet(t, n, "lan", "10.1.0.0/24")
 	desk, deskPort := host(t, n, "desk", lan, 1)
 	till, tillPort := host(t, n, "till", lan, 2)
+	outage := time.Duration(size(3, 60)) * time.Second
 	// 64 MiB take 5 s: time enough to pull the cable.
 	must(t, deskPort.Limit(100_000_000))
 	hub := l.Node("hub", desk, "--site", "hq", "--mdns", "off")
@@ -244,7 +245,7 @@ func TestGetGoesOnAtANewAddress(t *testing.T) {
 	get := fetchBehind(ctx, m, id, out)
 	arrived(t, ctx, m, id, 8*mib)
 	must(t, tillPort.Down(), tillPort.Readdress(lan.Host(77)))
-	time.Sleep(3 * time.Second) // the outage itself
+	time.Sleep(outage)
 	had, err := m.Here(ctx, id)
 	must(t, err)
 	if had >= 64*mib {
