@@ -228,11 +228,18 @@ func (f *Flow) act(now time.Time) bool {
 func (f *Flow) log(ds []Decision) {
 	for _, d := range ds {
 		level := zap.DebugLevel
-		if d.Verb == Wait {
+		if d.Verb == Wait && f.last > 0 { // before its first source every flow waits
 			level = zap.InfoLevel
 		}
 		if e := f.cfg.Log.Check(level, logText[d.Verb]); e != nil {
-			e.Write(zap.Stringer("content", d.Content), zap.Int("chunk", d.Chunk), zap.Stringer("peer", d.Peer), zap.Stringer("reason", d.Reason))
+			fields := []zap.Field{zap.Stringer("content", d.Content), zap.Stringer("reason", d.Reason)}
+			if d.Chunk != NoChunk {
+				fields = append(fields, zap.Int("chunk", d.Chunk))
+			}
+			if d.Peer != "" {
+				fields = append(fields, zap.Stringer("peer", d.Peer))
+			}
+			e.Write(fields...)
 		}
 	}
 }
