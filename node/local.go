@@ -26,6 +26,10 @@ type local struct{ *Node }
 // lonelyAfter is how long a node is alone before that is worth a warning.
 const lonelyAfter = time.Minute
 
+// refusedLately is how long a refusal is worth a warning: longer than the pause
+// between two dials of a peer.
+const refusedLately = 2 * maxBackoff
+
 // Status implements api.Node.
 func (l local) Status(context.Context) (api.Status, error) {
 	me := l.identity.Credential()
@@ -64,6 +68,9 @@ func (l local) warnings(st api.Status) []api.Warning {
 		}
 		out = append(out, w)
 	}
+	if why := l.unwanted(); why != "" && st.Peers.Total() == 0 {
+		out = append(out, api.Warning{Code: "not-admitted", Message: "other nodes refuse this one: " + why, Next: "See them: p2pnode peer ls --refused"})
+	}
 	switch l.identity.Clock().State() {
 	case trust.ClockBehind:
 		out = append(out, api.Warning{Code: "clock-behind", Message: "this machine's clock is behind the enterprise's; signed time is used instead", Next: "Set the clock of this machine"})
@@ -77,6 +84,17 @@ func (l local) warnings(st api.Status) []api.Warning {
 		out = append(out, api.Warning{Code: "low-space", Message: err.Error(), Next: "Remove content: p2pnode content ls, p2pnode content rm"})
 	}
 	return out
+}
+
+// unwanted returns why this node was refused by others lately; empty if it
+// wasn't.
+func (n *Node) unwanted() string {
+	for _, r := range slices.Backward(n.admission.Refused()) {
+		if time.Since(r.At) < refusedLately && !r.Inbound && errors.Is(r.Err, trust.ErrNotAdmitted) {
+			return r.Err.Error()
+		}
+	}
+	return ""
 }
 
 func (n *Node) isReady() bool {

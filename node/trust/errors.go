@@ -80,7 +80,7 @@ func refusalOf(err error) refusal {
 // err returns the refusal as the one refused sees it.
 func (r refusal) err() error {
 	if r < refusalCount && refusalErrors[r] != nil {
-		return fmt.Errorf("%w by the other side: our %w", ErrNotAdmitted, refusalErrors[r])
+		return fmt.Errorf("%w; the other side says: %w", ErrNotAdmitted, refusalErrors[r])
 	}
 	return fmt.Errorf("%w by the other side", ErrNotAdmitted)
 }
