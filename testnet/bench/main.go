@@ -91,6 +91,9 @@ func (o options) with(ctx context.Context, measure func(context.Context, *bench)
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := room(dir, o.size); err != nil {
+		return err
+	}
 	binary, err := scenario.Build(ctx, dir)
 	if err != nil {
 		return err

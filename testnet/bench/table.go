@@ -70,6 +70,29 @@ func machine(to io.Writer) {
 		cpuModel(), runtime.NumCPU(), unix.ByteSliceToString(u.Release[:]), runtime.Version(), strings.Join(strings.Fields(string(load))[:1], ""))
 }
 
+// room fails unless dir can hold a measurement of size: the sample, the two
+// stores and the user's copy, and as much again as a reserve. A file system in
+// memory says how much it might hold, not how much there is: past that the
+// kernel ends processes, and not only ours.
+func room(dir string, size int64) error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return fmt.Errorf("space in %s: %w", dir, err)
+	}
+	free := int64(fs.Bavail) * int64(fs.Bsize)
+	if fs.Type == unix.TMPFS_MAGIC {
+		var m unix.Sysinfo_t
+		if err := unix.Sysinfo(&m); err != nil {
+			return fmt.Errorf("free memory: %w", err)
+		}
+		free = min(free, int64(m.Freeram)*int64(m.Unit))
+	}
+	if need := 5 * size; free < need {
+		return fmt.Errorf("%s has %d MiB of room, %d are needed: give a smaller -size or another -dir", dir, free>>20, need>>20)
+	}
+	return nil
+}
+
 func cpuModel() string {
 	f, err := os.Open("/proc/cpuinfo")
 	if err != nil {

@@ -150,12 +150,23 @@ type Answer struct {
 	Took   time.Duration
 }
 
-// Err returns nil if the verb ended with code, else an error that tells all.
+// Err returns nil if the verb ended with code, else an error with the end of what
+// it wrote.
 func (a Answer) Err(code int) error {
 	if a.Code == code {
 		return nil
 	}
-	return fmt.Errorf("%s: exit %d after %v, want %d\n%s%s", a.Verb, a.Code, a.Took.Round(time.Millisecond), code, a.Stdout, a.Stderr)
+	return fmt.Errorf("%s: exit %d after %v, want %d\n%s%s", a.Verb, a.Code, a.Took.Round(time.Millisecond), code, end(a.Stdout), end(a.Stderr))
+}
+
+// end returns the last lines of a text: a long get writes many.
+func end(s string) string {
+	const most = 2 << 10
+	if len(s) <= most {
+		return s
+	}
+	s = s[len(s)-most:]
+	return "..." + s[strings.IndexByte(s, '\n')+1:]
 }
 
 // Ask runs a verb of the command line against the node and waits for its end,
@@ -172,7 +183,7 @@ func (n *Node) Ask(ctx context.Context, verb ...string) (Answer, error) {
 	}
 	a.Stdout, a.Stderr, a.Code, a.Took = stdout.String(), stderr.String(), cmd.ProcessState.ExitCode(), time.Since(start)
 	if ctx.Err() != nil {
-		return a, fmt.Errorf("%s: %w\n%s%s", a.Verb, context.Cause(ctx), a.Stdout, a.Stderr)
+		return a, fmt.Errorf("%s: %w\n%s%s", a.Verb, context.Cause(ctx), end(a.Stdout), end(a.Stderr))
 	}
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		return a, fmt.Errorf("%s: %w", a.Verb, err)
@@ -198,7 +209,7 @@ func (n *Node) Read(ctx context.Context, into any, verb ...string) error {
 	}
 	last := text[strings.LastIndexByte(text, '\n')+1:]
 	if err := json.Unmarshal([]byte(last), into); err != nil {
-		return fmt.Errorf("%s: p2pnode %s --json: %w\n%s", n.Name, strings.Join(verb, " "), err, text)
+		return fmt.Errorf("%s: p2pnode %s --json: %w\n%s", n.Name, strings.Join(verb, " "), err, end(text))
 	}
 	return nil
 }
