@@ -303,7 +303,7 @@ func (c *Content) writeAt(data []byte, offset int64) error {
 		if err != nil {
 			return err
 		}
-		_, err = h.WriteAt(data[:s.Size], s.Offset)
+		err = h.write(data[:s.Size], s.Offset)
 		c.store.files.wrote(h)
 		c.store.files.unpin(h)
 		if err != nil {
