@@ -118,7 +118,7 @@ func (a *app) config(f runFlags) (node.Config, error) {
 	}
 	for i, b := range c.Bootstrap {
 		if _, err := b.ValueForProtocol(ma.P_P2P); err != nil {
-			return c, usageError{fmt.Errorf("--bootstrap %s: want /p2p/ID at its end, as in /ip4/10.0.0.5/tcp/4740/p2p/12D3KooW...", f.bootstrap[i])}
+			return c, usageError{fmt.Errorf("--bootstrap %s: want /p2p/ID at its end, as in /ip4/10.0.0.5/tcp/4740/p2p/ID", f.bootstrap[i])}
 		}
 	}
 	return c, nil

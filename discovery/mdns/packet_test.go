@@ -77,7 +77,7 @@ func TestAnswersNameNobody(t *testing.T) {
 			t.Errorf("says %q", r.Header.Name)
 		}
 	}
-	if randomName() == randomName() {
+	if a, b := randomName(), randomName(); a == b {
 		t.Error("one name twice")
 	}
 }

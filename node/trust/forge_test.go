@@ -16,7 +16,6 @@ import (
 	"time"
 
 	ic "github.com/libp2p/go-libp2p/core/crypto"
-	"github.com/libp2p/go-libp2p/core/peer"
 )
 
 // A forger has the keys of an enterprise and makes credentials that it would not.
@@ -40,13 +39,6 @@ func newKey(t testing.TB) ic.PrivKey {
 	k, _, err := ic.GenerateEd25519Key(rand.Reader)
 	check(t, err)
 	return k
-}
-
-func idOf(t testing.TB, k ic.PrivKey) peer.ID {
-	t.Helper()
-	p, err := peer.IDFromPrivateKey(k)
-	check(t, err)
-	return p
 }
 
 // template returns the certificate that a plain member of the enterprise has.

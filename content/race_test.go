@@ -1,0 +1,6 @@
+//go:build race
+
+package content
+
+// The race detector makes small allocations larger.
+const raced = true
