@@ -363,3 +363,55 @@ func TestDecisionsCanBeRead(t *testing.T) {
 		}
 	}
 }
+
+// A member whose disk rots, or who lies: it announces what it holds and serves
+// other bytes.
+func TestWrongBytesAreNotStoredAndTheirSenderIsBanned(t *testing.T) {
+	a := start(t, Config{Name: "hq", Site: "hq"})
+	liar := a.join("till-1", "branch")
+	src := sample(t, filepath.Join(t.TempDir(), "app.bin"), 24<<20, 6)
+	added := a.add(api.AddRequest{Paths: []string{src}, Name: "app"})
+	liar.get("app", filepath.Join(t.TempDir(), "copy"))
+	spoil(t, filepath.Join(liar.cfg.Data, "store", "content", added.Content, "files", "app.bin"))
+
+	b := a.join("till-2", "branch")
+	// The liar is a neighbour, so it is asked first.
+	until(t, 20*time.Second, func() bool { return len(b.node.host.Network().Peers()) == 2 })
+	out := filepath.Join(t.TempDir(), "out")
+	got := b.get(added.Content, out)
+	sameFile(t, src, out)
+	if got.From.LAN != 0 || got.From.WAN != 24<<20 {
+		t.Errorf("verified bytes from %+v, want none from the liar", got.From)
+	}
+	if got.Wasted.Corrupt == 0 {
+		t.Error("the liar was never asked: the test shows nothing")
+	}
+	if b.node.bans.Banned(liar.node.host.ID()).IsZero() {
+		t.Error("the liar is not banned")
+	}
+	// Two bad blocks end it: what was on its way by then comes too, a window.
+	if got.Wasted.Corrupt > 4<<20 {
+		t.Errorf("%d bytes of it were looked at", got.Wasted.Corrupt)
+	}
+}
+
+// spoil overwrites a file's bytes in place.
+func spoil(t *testing.T, path string) {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	junk := make([]byte, info.Size())
+	for i := range junk {
+		junk[i] = 0x5a
+	}
+	if _, err := f.WriteAt(junk, 0); err != nil {
+		t.Fatal(err)
+	}
+}
