@@ -22,9 +22,10 @@ const reportEvery = 200 * time.Millisecond
 
 // A delivery is one person's get: it finds, fetches, and writes a copy.
 type delivery struct {
-	node  *Node
-	ref   ref
-	start time.Time
+	node     *Node
+	ref      ref
+	start    time.Time
+	patience time.Duration // for a first source
 
 	mu      sync.Mutex
 	release signedRelease
@@ -42,14 +43,15 @@ func (l local) Get(ctx context.Context, r api.GetRequest, report func(api.FlowSt
 	if err != nil {
 		return api.GetResult{}, api.Errorf(api.Usage, "See what is here: p2pnode content ls", "%w", err)
 	}
-	d := &delivery{node: l.Node, ref: what, start: time.Now()}
+	d := &delivery{node: l.Node, ref: what, start: time.Now(), patience: l.cfg.FirstSource}
 	if report != nil {
 		stop := d.reports(report)
 		defer stop()
 	}
 	if r.Timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Duration(r.Timeout))
+		d.patience = time.Duration(r.Timeout)
+		ctx, cancel = context.WithTimeout(ctx, d.patience)
 		defer cancel()
 	}
 	c, err := d.bring(ctx)
@@ -90,7 +92,7 @@ func (d *delivery) bring(ctx context.Context) (*store.Content, error) {
 		d.here = c.Progress()
 		d.mu.Unlock()
 	}
-	return d.node.fetch(ctx, id, known, func(f *fetch) {
+	return d.node.fetch(ctx, id, known, d.patience, func(f *fetch) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.fetch, d.tried = f, f.scout.Tried
@@ -106,7 +108,7 @@ func (d *delivery) identify(ctx context.Context) (content.ID, []signedRelease, e
 		}
 		return d.ref.id, known, nil
 	}
-	find, cancel := context.WithTimeout(ctx, d.node.cfg.FirstSource)
+	find, cancel := context.WithTimeout(ctx, d.patience)
 	defer cancel()
 	r, err := d.node.resolve(find, d.ref, func(tried func() []string) {
 		d.mu.Lock()

@@ -56,6 +56,7 @@ type fetch struct {
 	node     *Node
 	id       content.ID
 	releases []signedRelease // known before
+	patience time.Duration   // for a first source
 	scout    *scout
 
 	slots    chan struct{} // right to ask for the manifest
@@ -87,13 +88,13 @@ type fetchTable struct {
 }
 
 // fetch brings a content into the store, whole and verified. Several callers may
-// fetch the same; status is told the flow as soon as there is one.
-func (n *Node) fetch(ctx context.Context, id content.ID, known []signedRelease, status func(*fetch)) (*store.Content, error) {
+// fetch the same, the first one's patience counts; status is told the fetch.
+func (n *Node) fetch(ctx context.Context, id content.ID, known []signedRelease, patience time.Duration, status func(*fetch)) (*store.Content, error) {
 	for {
 		if c, ok := n.store.Get(id); ok && c.Complete() {
 			return c, nil
 		}
-		f, mine := n.fetches.begin(n, id, known)
+		f, mine := n.fetches.begin(n, id, known, patience)
 		status(f)
 		if mine {
 			c, err := f.run(ctx)
@@ -108,14 +109,14 @@ func (n *Node) fetch(ctx context.Context, id content.ID, known []signedRelease, 
 	}
 }
 
-func (t *fetchTable) begin(n *Node, id content.ID, known []signedRelease) (f *fetch, mine bool) {
+func (t *fetchTable) begin(n *Node, id content.ID, known []signedRelease, patience time.Duration) (f *fetch, mine bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if f, ok := t.byID[id]; ok {
 		return f, false
 	}
 	f = &fetch{
-		node: n, id: id, releases: known,
+		node: n, id: id, releases: known, patience: patience,
 		slots: make(chan struct{}, maxManifests), manifest: make(chan holding),
 		begun: make(chan struct{}), joined: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -177,7 +178,7 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 	g.Go(func() error { return f.scout.Run(ctx) })
 
 	start := time.Now()
-	patience := time.NewTimer(f.node.cfg.FirstSource)
+	patience := time.NewTimer(f.patience)
 	defer patience.Stop()
 	c, ok := f.node.store.Get(f.id)
 	if !ok {
@@ -185,6 +186,7 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 		if err != nil {
 			return nil, err
 		}
+		patience.Stop() // there was a source
 		if c, err = f.begin(h); err != nil {
 			return nil, err
 		}

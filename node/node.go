@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
@@ -45,7 +46,8 @@ type Node struct {
 	keeper    *keeper
 	members
 
-	ready chan struct{}
+	ready   chan struct{}
+	closing sync.Once
 }
 
 // members is what a node knows of contents and flows beside its workers.
@@ -210,8 +212,14 @@ func (n *Node) Run(ctx context.Context) error {
 	return errors.Join(err, n.Close())
 }
 
-// Close gives back what New took. Run does it too, when it ends.
-func (n *Node) Close() error {
+// Close gives back what New took. Run does it too, when it ends; the second time
+// does nothing.
+func (n *Node) Close() (err error) {
+	n.closing.Do(func() { err = n.close() })
+	return err
+}
+
+func (n *Node) close() error {
 	var errs []error
 	if n.server != nil {
 		errs = append(errs, n.server.Close())

@@ -64,6 +64,22 @@ func (k *keeper) Run(ctx context.Context) error {
 			k.log.Warn("peer book not saved", zap.Error(err))
 		}
 	}()
+	// Dialling takes seconds, and an event bus waits for who doesn't listen.
+	var g errgroup.Group
+	g.Go(func() error { k.keepOn(ctx); return nil })
+	defer func() { _ = g.Wait() }()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e := <-sub.Out():
+			k.note(e)
+		}
+	}
+}
+
+// keepOn dials, and saves the book now and then, until ctx ends.
+func (k *keeper) keepOn(ctx context.Context) {
 	tick := time.NewTicker(keepEvery)
 	defer tick.Stop()
 	saved := time.Now()
@@ -71,10 +87,7 @@ func (k *keeper) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
-		case e := <-sub.Out():
-			k.note(e)
-			continue
+			return
 		case <-k.wake:
 		case <-tick.C:
 		}

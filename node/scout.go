@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	maxScouted = 64 // peers that one search is in touch with
-	maxLookups = 16 // peers from one DHT lookup that are dialled at once
+	maxScouted = 64  // peers that one search is in touch with
+	maxMet     = 256 // peers that it remembers to dial again
+	maxLookups = 16  // peers from one DHT lookup that are dialled at once
 
 	// A lookup is repeated while a search goes on: soon at first, since whoever
 	// publishes announces within seconds, then ever more rarely.
@@ -112,7 +113,9 @@ func (s *scout) engage(ctx context.Context, g *errgroup.Group, p peer.ID) {
 		return
 	}
 	s.engaged[p] = struct{}{}
-	s.met[p] = struct{}{}
+	if len(s.met) < maxMet {
+		s.met[p] = struct{}{}
+	}
 	s.mu.Unlock()
 	g.Go(func() error {
 		err := s.session(ctx, p)
@@ -195,8 +198,8 @@ func (s *scout) dialLost(ctx context.Context) {
 	s.mu.Lock()
 	var lost []peer.ID
 	for p := range s.met {
-		if _, ok := s.engaged[p]; !ok {
-			lost = append(lost, p)
+		if _, ok := s.engaged[p]; !ok && len(lost) < maxLookups {
+			lost = append(lost, p) // in the map's order: others the next time
 		}
 	}
 	s.mu.Unlock()
