@@ -102,7 +102,7 @@ func (d *delivery) bring(ctx context.Context) (*store.Content, error) {
 // identify returns which content is meant, and the releases that say so.
 func (d *delivery) identify(ctx context.Context) (content.ID, []signedRelease, error) {
 	if d.ref.name == "" {
-		known := d.node.catalogue.of(d.ref.id)
+		known := d.node.stillValid(d.node.catalogue.of(d.ref.id))
 		if len(known) > 0 {
 			d.named(known[0])
 		}
@@ -268,7 +268,7 @@ func (d *delivery) explain(err error) error {
 	case errors.Is(err, content.ErrNoSpace):
 		return api.Errorf(api.NoSpace, "Make room (p2pnode content ls, p2pnode content rm), then run the same command again", "%w", err)
 	case errors.Is(err, context.DeadlineExceeded):
-		if fs, ok := d.fetch.flowStatus(); ok && fs.Shares != ([len(bandwidth.Links)]flow.Share{}) {
+		if d.fetch.hadSource() {
 			return api.Errorf(api.TimedOut, again, "%s is not complete after %s: %w", d.ref, time.Since(d.start).Round(time.Second), err)
 		}
 		e := api.Errorf(api.NotFound, "See who is connected: p2pnode peer ls. Check the network: p2pnode doctor", "nobody who has %s was found in %s", d.ref, time.Since(d.start).Round(time.Second))

@@ -87,11 +87,13 @@ type fetchTable struct {
 	ended shares
 }
 
-// fetch brings a content into the store, whole and verified. Several callers may
+// fetch brings a content into the store, whole and verified. What is here already
+// counts only with a release that is valid now (known): its publisher may have
+// been revoked since, and a crash may have come before the release. Several callers may
 // fetch the same, the first one's patience counts; status is told the fetch.
 func (n *Node) fetch(ctx context.Context, id content.ID, known []signedRelease, patience time.Duration, status func(*fetch)) (*store.Content, error) {
 	for {
-		if c, ok := n.store.Get(id); ok && c.Complete() {
+		if c, ok := n.store.Get(id); ok && c.Complete() && len(known) > 0 {
 			return c, nil
 		}
 		f, mine := n.fetches.begin(n, id, known, patience)
@@ -170,7 +172,7 @@ func (t *fetchTable) all() []*fetch {
 	return out
 }
 
-// run does the fetch: a manifest unless the store has it, then the flow.
+// run does the fetch: manifest and release unless they are here, then the flow.
 func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var g errgroup.Group
@@ -181,7 +183,7 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 	patience := time.NewTimer(f.patience)
 	defer patience.Stop()
 	c, ok := f.node.store.Get(f.id)
-	if !ok {
+	if !ok || len(f.releases) == 0 {
 		h, err := f.await(ctx, start, patience.C)
 		if err != nil {
 			return nil, err
@@ -224,6 +226,19 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 	}
 	f.node.announceWhole(c)
 	return c, nil
+}
+
+// hadSource reports whether anybody with some of the content was ever asked.
+func (f *fetch) hadSource() bool {
+	if f == nil {
+		return false
+	}
+	select {
+	case <-f.joined:
+		return true
+	default:
+		return false
+	}
 }
 
 func (f *fetch) unfound(start time.Time) error {

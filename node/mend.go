@@ -34,7 +34,9 @@ func (n *Node) mend(ctx context.Context) {
 	}
 	n.keeper.Wake()
 	n.probe(ctx)
-	n.dht.Refresh(ctx)
+	if err := n.dht.Refresh(ctx); err != nil && ctx.Err() == nil {
+		n.log.Debug("DHT not refreshed", zap.Error(err))
+	}
 	n.keeper.Wake()
 	for _, f := range n.fetches.all() {
 		f.scout.Look()

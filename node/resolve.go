@@ -96,10 +96,20 @@ func (n *Node) releases(envelopes [][]byte, fits func(signedRelease) bool) []sig
 	return out
 }
 
+// stillValid returns those of the catalogue's releases that verify now too: a
+// publisher may have been revoked since they were noted.
+func (n *Node) stillValid(known []signedRelease) []signedRelease {
+	envelopes := make([][]byte, len(known))
+	for i, r := range known {
+		envelopes[i] = r.envelope
+	}
+	return n.releases(envelopes, func(signedRelease) bool { return true })
+}
+
 // resolve finds the release that a name stands for: among those here, and those
 // that peers hold. ctx bounds how long it looks for a first one.
 func (n *Node) resolve(ctx context.Context, r ref, tried func(func() []string)) (signedRelease, error) {
-	known := n.catalogue.named(r.name)
+	known := n.stillValid(n.catalogue.named(r.name))
 	if best, err := pick(known, r.version); r.version != "" && err == nil {
 		return best, nil // a version once published stays what it is
 	}

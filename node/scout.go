@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -141,13 +142,13 @@ func (s *scout) session(ctx context.Context, p peer.ID) error {
 	return nil
 }
 
-// lookUp asks the DHT now, when told to, and else ever more rarely; and dials
+// lookUp asks the DHT now, when told to, and else ever more rarely; and regains
 // those that were lost.
 func (s *scout) lookUp(ctx context.Context, g *errgroup.Group) {
 	pause := firstLookup
 	for {
-		s.askDHT(ctx, g)
-		s.dialLost(ctx)
+		s.askDHT(ctx)
+		s.regain(ctx, g)
 		// Even a wish to look at once waits a little: what made a source go
 		// (a restart, a link that flaps) isn't over within milliseconds.
 		if !sleep(ctx, min(pause, firstLookup)) {
@@ -164,7 +165,7 @@ func (s *scout) lookUp(ctx context.Context, g *errgroup.Group) {
 	}
 }
 
-func (s *scout) askDHT(ctx context.Context, g *errgroup.Group) {
+func (s *scout) askDHT(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	var dials errgroup.Group
@@ -193,8 +194,9 @@ func (s *scout) askDHT(ctx context.Context, g *errgroup.Group) {
 	s.mu.Unlock()
 }
 
-// dialLost dials those engaged before and not now.
-func (s *scout) dialLost(ctx context.Context) {
+// regain dials those engaged before and not now. Whoever lost only its session is
+// connected still: no event will tell of it.
+func (s *scout) regain(ctx context.Context, g *errgroup.Group) {
 	s.mu.Lock()
 	var lost []peer.ID
 	for p := range s.met {
@@ -208,6 +210,9 @@ func (s *scout) dialLost(ctx context.Context) {
 	for _, p := range lost {
 		dials.Go(func() error {
 			s.node.keeper.dial(ctx, s.node.keeper.lookup(p))
+			if s.node.host.Network().Connectedness(p) == network.Connected {
+				s.engage(ctx, g, p)
+			}
 			return nil
 		})
 	}

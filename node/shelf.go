@@ -39,12 +39,15 @@ func (l local) Add(ctx context.Context, r api.AddRequest, report func(api.Progre
 		return api.AddResult{}, api.Errorf(api.Usage, "Give another --name, --version or --type", "%w", err)
 	}
 	start := time.Now()
-	c, made, err := l.publishFiles(ctx, r, kind, start, report)
+	c, made, fresh, err := l.publishFiles(ctx, r, kind, start, report)
 	if err != nil {
 		return api.AddResult{}, explainAdd(err)
 	}
 	release, err := l.release(ctx, c, name, r.Version, kind)
 	if err != nil {
+		if fresh { // nothing is left behind
+			err = errors.Join(err, l.store.Remove(c.ID()))
+		}
 		return api.AddResult{}, err
 	}
 	l.exchange.Arrived()
@@ -58,11 +61,12 @@ func (l local) Add(ctx context.Context, r api.AddRequest, report func(api.Progre
 	}, nil
 }
 
-// publishFiles makes a content of files and puts it into the store.
-func (n *Node) publishFiles(ctx context.Context, r api.AddRequest, kind string, start time.Time, report func(api.Progress)) (*store.Content, *published, error) {
+// publishFiles makes a content of files and puts it into the store; fresh says
+// that it wasn't there, not even in part.
+func (n *Node) publishFiles(ctx context.Context, r api.AddRequest, kind string, start time.Time, report func(api.Progress)) (c *store.Content, made *published, fresh bool, err error) {
 	stage, err := n.store.Stage()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
 	defer stage.Abort() // nothing, once committed
 	opt := publishOptions{
@@ -72,15 +76,14 @@ func (n *Node) publishFiles(ctx context.Context, r api.AddRequest, kind string, 
 	if report != nil {
 		opt.Progress = func(phase string, done, total int64) { reader(phase, start, report)(done, total) }
 	}
-	made, err := publish(ctx, stage, r.Paths, opt)
-	if err != nil {
-		return nil, nil, err
+	if made, err = publish(ctx, stage, r.Paths, opt); err != nil {
+		return nil, nil, false, err
 	}
-	c, err := stage.Commit(made.Encoded, made.Blocks)
-	if err != nil {
-		return nil, nil, err
+	_, held := n.store.Get(made.Encoded.ID)
+	if c, err = stage.Commit(made.Encoded, made.Blocks); err != nil {
+		return nil, nil, false, err
 	}
-	return c, made, nil
+	return c, made, !held, nil
 }
 
 // releaseName makes a name that a release may have of a file's.

@@ -15,7 +15,10 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
+	"github.com/p2pnode/p2pnode/bandwidth"
+	"github.com/p2pnode/p2pnode/content"
 	"github.com/p2pnode/p2pnode/node/api"
+	"github.com/p2pnode/p2pnode/node/exchange"
 	"github.com/p2pnode/p2pnode/node/trust"
 )
 
@@ -315,6 +318,9 @@ func TestNodeGoesOnAfterARestart(t *testing.T) {
 	if _, err := a.node.API().Add(t.Context(), api.AddRequest{Paths: []string{other}, Name: "app", Version: "1"}, nil); api.From(err).Code != api.Usage {
 		t.Errorf("another content of a published version: %v", err)
 	}
+	if held, err := a.node.API().Contents(t.Context()); err != nil || len(held) != 1 {
+		t.Errorf("what was refused was left behind: %d contents, %v", len(held), err)
+	}
 	second := a.add(api.AddRequest{Paths: []string{other}, Name: "app", Version: "2"})
 	out := filepath.Join(t.TempDir(), "out")
 	if got := b.get("app", out); got.Content != second.Content || got.Version != "2" {
@@ -338,6 +344,55 @@ func TestRevokedNodeIsCutOff(t *testing.T) {
 	time.Sleep(time.Second) // whether it comes back
 	if n := len(a.node.host.Network().Peers()); n != 0 {
 		t.Errorf("%d peers after the revocation", n)
+	}
+}
+
+func TestSourceThatLostItsSessionIsAskedAgain(t *testing.T) {
+	a := start(t, Config{Name: "hq", Site: "hq"})
+	b := a.join("till-1", "branch")
+	b.meet(1)
+	ctx, cancel := context.WithCancel(t.Context())
+	seen := make(chan *exchange.Session)
+	s := b.node.newScout(content.Hash{1}, func(ctx context.Context, x *exchange.Session) {
+		select {
+		case seen <- x:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-x.Done():
+		case <-ctx.Done():
+		}
+	})
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	for range 2 { // the connection stays; only the stream ends
+		select {
+		case x := <-seen:
+			if err := x.Close(); err != nil {
+				t.Error(err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("not engaged again")
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestContentWithoutAValidReleaseIsNotDelivered(t *testing.T) {
+	a := start(t, Config{Name: "hq", Site: "hq", FirstSource: time.Second})
+	added := a.add(api.AddRequest{Paths: []string{sample(t, filepath.Join(t.TempDir(), "x"), 1<<20, 8)}, Name: "x"})
+	id, err := content.ParseID(added.Content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.node.catalogue.remove(id) // as if its publisher's releases no longer verified
+	_, err = a.node.API().Get(t.Context(), api.GetRequest{Ref: added.Content, Output: filepath.Join(t.TempDir(), "out")}, nil)
+	if api.From(err).Code != api.NotFound {
+		t.Errorf("delivered without a release: %v", err)
 	}
 }
 
@@ -375,23 +430,36 @@ func TestWrongBytesAreNotStoredAndTheirSenderIsBanned(t *testing.T) {
 	spoil(t, filepath.Join(liar.cfg.Data, "store", "content", added.Content, "files", "app.bin"))
 
 	b := a.join("till-2", "branch")
-	// The liar is a neighbour, so it is asked first.
 	until(t, 20*time.Second, func() bool { return len(b.node.host.Network().Peers()) == 2 })
+
+	// At first nobody else is there to be asked.
+	a.stop()
 	out := filepath.Join(t.TempDir(), "out")
-	got := b.get(added.Content, out)
-	sameFile(t, src, out)
-	if got.From.LAN != 0 || got.From.WAN != 24<<20 {
-		t.Errorf("verified bytes from %+v, want none from the liar", got.From)
+	_, err := b.node.API().Get(t.Context(), api.GetRequest{Ref: added.Content, Output: out, Timeout: api.Seconds(3 * time.Second)}, nil)
+	if api.From(err).Code != api.TimedOut {
+		t.Fatalf("with wrong bytes only: %v", err)
 	}
-	if got.Wasted.Corrupt == 0 {
-		t.Error("the liar was never asked: the test shows nothing")
+	if _, err := os.Stat(out); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("something was delivered: %v", err)
+	}
+	came := b.node.fetches.brought()[bandwidth.LAN-1]
+	if came.Verified != 0 || came.Corrupt == 0 {
+		t.Errorf("from the liar: %+v", came)
+	}
+	// Two bad blocks end it: what was on its way by then comes too, a window.
+	if came.Corrupt > 4<<20 {
+		t.Errorf("%d bytes of it were looked at", came.Corrupt)
 	}
 	if b.node.bans.Banned(liar.node.host.ID()).IsZero() {
 		t.Error("the liar is not banned")
 	}
-	// Two bad blocks end it: what was on its way by then comes too, a window.
-	if got.Wasted.Corrupt > 4<<20 {
-		t.Errorf("%d bytes of it were looked at", got.Wasted.Corrupt)
+
+	a.run()
+	t.Cleanup(a.stop)
+	got := b.get(added.Content, out)
+	sameFile(t, src, out)
+	if got.From.LAN != 0 || got.From.WAN != 24<<20 || got.Wasted.Corrupt != 0 {
+		t.Errorf("verified bytes from %+v, wasted %+v; want none from the liar", got.From, got.Wasted)
 	}
 }
 
