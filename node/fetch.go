@@ -193,7 +193,7 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 			return nil, err
 		}
 	}
-	ctx, giveUp := context.WithCancelCause(ctx)
+	flowing, giveUp := context.WithCancelCause(ctx) // not ctx: the scout has that
 	defer giveUp(nil)
 	f.target = c
 	f.flow = flow.New(flow.Config{
@@ -205,7 +205,7 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 		joined := f.joined
 		for {
 			select {
-			case <-ctx.Done():
+			case <-flowing.Done():
 				return nil
 			case <-f.flow.Need():
 				f.scout.Look()
@@ -217,8 +217,8 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 			}
 		}
 	})
-	err := f.flow.Run(ctx)
-	if cause := context.Cause(ctx); err != nil && errors.Is(cause, content.ErrNotFound) {
+	err := f.flow.Run(flowing)
+	if cause := context.Cause(flowing); err != nil && errors.Is(cause, content.ErrNotFound) {
 		return nil, cause
 	}
 	if err != nil {
