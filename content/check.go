@@ -81,7 +81,7 @@ func checkFile(f File) error {
 // that was listed. It needs to look at prev only: in this order whatever is
 // between a folder and p is in that folder too, or prev is the folder.
 func checkPlace(p string, prev File) error {
-	if prev.Path != "." && comparePaths(prev.Path, p) >= 0 || p == "." {
+	if prev.Path != "." && ComparePaths(prev.Path, p) >= 0 || p == "." {
 		return fmt.Errorf("%w: %+q is doubled or out of order after %+q", ErrPath, p, prev.Path)
 	}
 	folder := path.Dir(p)
@@ -117,17 +117,27 @@ func (m *Manifest) checkOrigins() error {
 		if o.File < 0 || o.File >= len(m.Files) || m.Files[o.File].Mode.IsDir() {
 			return fmt.Errorf("%w: an origin is of file %d, which is none", ErrFormat, o.File)
 		}
-		if len(o.URL) > MaxURL {
-			return fmt.Errorf("%w: the address of an origin has %d bytes, over the limit of %d", ErrFormat, len(o.URL), MaxURL)
+		if err := CheckURL(o.URL); err != nil {
+			return err
 		}
-		u, err := url.Parse(o.URL)
-		if err != nil {
-			return fmt.Errorf("%w: origin: %v", ErrFormat, err)
-		}
-		// A manifest goes to every endpoint: no place for a password.
-		if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
-			return fmt.Errorf("%w: origin %q is not an http or https address without user and fragment", ErrFormat, u.Redacted())
-		}
+	}
+	return nil
+}
+
+// CheckURL reports whether address may be that of an Origin: http or https, with
+// a host, without user, password and fragment, at most MaxURL bytes. The error
+// wraps ErrFormat.
+func CheckURL(address string) error {
+	if len(address) > MaxURL {
+		return fmt.Errorf("%w: the address of an origin has %d bytes, over the limit of %d", ErrFormat, len(address), MaxURL)
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return fmt.Errorf("%w: origin: %v", ErrFormat, err)
+	}
+	// A manifest goes to every endpoint: no place for a password.
+	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
+		return fmt.Errorf("%w: origin %q is not an http or https address without user and fragment", ErrFormat, u.Redacted())
 	}
 	return nil
 }

@@ -102,5 +102,5 @@ var (
 	ErrFormat   = errors.New("not in the format")             // a manifest, list or release that breaks a rule
 	ErrPath     = errors.New("path not allowed")              // a name that CheckPath refuses
 	ErrNoSpace  = errors.New("no space")                      // disk or quota
-	ErrChanged  = errors.New("changed while it was read")     // a file under publication
+	ErrChanged  = errors.New("changed meanwhile")             // a file under publication
 )

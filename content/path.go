@@ -142,10 +142,10 @@ func shortName(name string) bool {
 	return len(stem) < len(base) && strings.HasSuffix(stem, "~")
 }
 
-// comparePaths orders paths as a walk meets them that goes through the names of
+// ComparePaths orders paths as a walk meets them that goes through the names of
 // a folder by their bytes and into each folder at once: "a", "a/b", "a.txt".
 // That is the order of bytes, were "/" the smallest.
-func comparePaths(a, b string) int {
+func ComparePaths(a, b string) int {
 	for i := range min(len(a), len(b)) {
 		x, y := a[i], b[i]
 		switch {

@@ -119,7 +119,7 @@ func TestPathsAreInOrderOfAWalk(t *testing.T) {
 	want := []string{"a", "a/b", "a/b/c", "a/c", "a!", "a.txt", "a0", "b", "é"}
 	got := slices.Clone(want)
 	slices.Reverse(got)
-	slices.SortFunc(got, comparePaths)
+	slices.SortFunc(got, ComparePaths)
 	if !slices.Equal(got, want) {
 		t.Errorf("sorted: %q", got)
 	}
