@@ -9,14 +9,14 @@ import (
 
 const (
 	// normal is where the rare cuts end and the frequent ones begin. A block
-	// is then (1-p)·2^18 + p·2^14 bytes longer than MinBlock on average, p being
-	// the e^(-(normal-MinBlock)/2^18) = 0.87 of blocks that get that far:
+	// is then (1-p)·2^17 + p·2^15 bytes longer than MinBlock on average, p being
+	// the e^(-(normal-MinBlock)/2^17) = 0.83 of blocks that get that far:
 	// 64 KiB in all.
-	normal = 52 << 10
+	normal = 40 << 10
 
 	// A hash below the limit is a cut.
-	rare     = 1 << (64 - 18)
-	frequent = 1 << (64 - 14)
+	rare     = 1 << (64 - 17)
+	frequent = 1 << (64 - 15)
 )
 
 // gear has a number for each byte: the first eight bytes, big-endian, of the
