@@ -1,0 +1,22 @@
+//go:build !linux && !darwin && !windows
+
+package disk
+
+import "os"
+
+func syncData(f *os.File) error { return f.Sync() }
+
+// Clone isn't known of this system.
+func Clone(_, _ *os.File) error { return ErrNoClone }
+
+// CloneTo isn't known of this system.
+func CloneTo(string, *os.File) error { return ErrNoClone }
+
+// Forget does nothing.
+func Forget(*os.File, int64, int64) {}
+
+// Prefetch does nothing.
+func Prefetch(*os.File, int64, int64) {}
+
+// Expect does nothing.
+func Expect(*os.File) {}
