@@ -50,10 +50,11 @@ const (
 	NoSource           // nobody known has it
 	NotAdmitted        // its credential was refused or ran out
 	Delivered          // done
+	MakesWay           // for what somebody waits for
 	reasonCount
 )
 
-var reasonText = [reasonCount]string{"unknown", "only-source", "same-site", "faster", "less-loaded", "untried", "hedge", "stalled", "too-slow", "refused", "left", "bad-bytes", "banned", "queue-full", "no-source", "not-admitted", "delivered"}
+var reasonText = [reasonCount]string{"unknown", "only-source", "same-site", "faster", "less-loaded", "untried", "hedge", "stalled", "too-slow", "refused", "left", "bad-bytes", "banned", "queue-full", "no-source", "not-admitted", "delivered", "makes-way"}
 
 // String returns the reason as it stands in the API.
 func (r Reason) String() string {

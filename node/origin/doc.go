@@ -1,0 +1,55 @@
+// Package origin fetches parts of files from HTTP servers that a publisher named
+// in a manifest, and refuses whatever isn't the part that was asked for.
+//
+// A publisher probes an address (Probe) and streams the whole from it (Open). A
+// node that fetches asks for the ranges that hold the blocks it lacks (Range).
+// Nothing of an answer is read before its headers say that it is the right part:
+// 206, this range of so many bytes of a resource of the expected size, as it is
+// (no Content-Encoding), of the same version (If-Range, RFC 9110 sections 13 and
+// 14). Then exactly the expected bytes are read, and never more. That they are
+// the right ones is for the caller to find out: it has their hashes.
+//
+//	answer                                        error
+//	200 and text/html: login page of a network    ErrPage
+//	200: the server knows no ranges               ErrNoRange
+//	another range, size or length                 ErrLength
+//	another ETag or Last-Modified, 412, 416       content.ErrChanged
+//	404, 410                                      content.ErrNotFound
+//	other status                                  ErrStatus (*StatusError)
+//	redirect too long, from https to http         ErrRedirect
+//	Content-Encoding                              ErrEncoded
+//	certificate of somebody else, no TLS at all   ErrTLS
+//	no answer, or less than Config.MinRate        ErrSlow
+//	connection ends early                         ErrBroken
+//	no connection                                 ErrUnreachable
+//
+// # Leaving a server alone
+//
+// After a failure the server, or only the address if that is what is wrong, rests
+// for 30 to 60 s, after the next for twice as long, up to 20 min; for longer if
+// the server said so (Retry-After, up to a day). Range refuses with ErrResting
+// meanwhile. Thousands of endpoints see the same failure at the same time: the
+// spread keeps them from coming back at the same time, too. A part that came
+// whole ends it.
+//
+// # What a manifest can make a node do
+//
+// A manifest is signed by a publisher of the enterprise, and yet its addresses
+// make every endpoint send requests (server-side request forgery). So:
+//
+//   - only GET, with a Range, no body, no cookies, no credentials of this user,
+//     no Referer; nobody but the caller sees the answer, and it only counts if it
+//     has the right hash
+//   - http and https only, at each redirect too
+//   - never to link-local addresses, where clouds keep their secrets
+//     (169.254.169.254, fe80::/10), nor to multicast or unspecified ones: looked
+//     at when the connection is made, after the name was resolved. Behind a
+//     proxy it is the proxy that connects
+//   - Config.Allow sees every address before it is asked, redirects included. An
+//     operator who knows the origins allows only those hosts
+//
+// Loopback and private addresses are allowed otherwise: an enterprise's file
+// servers have private ones.
+//
+// Proxies are those of the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY).
+package origin
