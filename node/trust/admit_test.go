@@ -232,6 +232,7 @@ func TestStockHostReachesNothing(t *testing.T) {
 
 // Whoever says nothing is closed after strangerTime, whatever it does not say.
 func TestSilentStrangerIsClosed(t *testing.T) {
+	t.Parallel() // it mostly waits
 	n := start(t, newEnterprise(t), Config{}, false)
 	for name, say := range map[string]string{
 		"nothing":                 "",

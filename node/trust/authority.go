@@ -75,7 +75,6 @@ type invite struct {
 // ledger. All of its deeds are in the ledger before they have an effect.
 type authority struct {
 	root   *root
-	dir    folder
 	member *signer
 	oper   *signer
 
@@ -89,16 +88,16 @@ type authority struct {
 	invites map[[tokenIDSize]byte]*invite
 }
 
-func loadAuthority(r *root, dir folder) (*authority, error) {
-	a := &authority{root: r, dir: dir, devices: make(map[string]*device), invites: make(map[[tokenIDSize]byte]*invite)}
+func loadAuthority(r *root, v *memory) (*authority, error) {
+	a := &authority{root: r, devices: make(map[string]*device), invites: make(map[[tokenIDSize]byte]*invite)}
 	var err error
-	if a.member, err = readSigner(dir, issuerDir+"/member"); err != nil {
+	if a.member, err = readSigner(v.get().file, issuerDir+"/member"); err != nil {
 		return nil, err
 	}
-	if a.oper, err = readSigner(dir, issuerDir+"/operator"); err != nil {
+	if a.oper, err = readSigner(v.get().file, issuerDir+"/operator"); err != nil {
 		return nil, err
 	}
-	if a.ledger, err = openLedger(folder{dir.join(issuerDir)}, a.apply); err != nil {
+	if a.ledger, err = openLedger(v, a.apply); err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -161,14 +160,6 @@ func tokenID(b []byte) (id [tokenIDSize]byte) {
 	return id
 }
 
-func (a *authority) record(e entry) error {
-	if err := a.ledger.append(e); err != nil {
-		return err
-	}
-	a.apply(e)
-	return nil
-}
-
 // sign issues a certificate for c with the given key and writes it down.
 func (a *authority) sign(c Credential, key ic.PubKey, token []byte, now time.Time) ([][]byte, error) {
 	s, host := a.member, a.root.memberHost()
@@ -185,7 +176,7 @@ func (a *authority) sign(c Credential, key ic.PubKey, token []byte, now time.Tim
 		return nil, err
 	}
 	tag := tagOf(leaf.RawSubjectPublicKeyInfo)
-	err = a.record(entry{
+	err = a.ledger.append(entry{
 		Deed: issued, At: now.Unix(), Token: token, Site: c.Site, Name: c.Name, Until: leaf.NotAfter.Unix(),
 		Device: c.Device, Peer: c.Peer.String(), Key: tag[:], Roles: c.Roles, Serial: leaf.SerialNumber.Bytes(),
 	})
@@ -213,7 +204,7 @@ func (a *authority) invite(t Token, o InviteOptions, now time.Time) error {
 		return fmt.Errorf("more than %d live invites", maxInvites)
 	}
 	hash := sha256.Sum256(t.Secret[:])
-	return a.record(entry{
+	return a.ledger.append(entry{
 		Deed: invited, At: now.Unix(), Token: t.ID[:], Secret: hash[:],
 		Uses: o.Uses, Site: o.Site, Name: o.Name, Until: now.Add(o.Expires).Unix(),
 	})
@@ -225,7 +216,7 @@ func (a *authority) withdraw(id [tokenIDSize]byte, now time.Time) error {
 	if in := a.invites[id]; in == nil || in.gone {
 		return ErrTokenUnknown
 	}
-	return a.record(entry{Deed: withdrawn, At: now.Unix(), Token: id[:]})
+	return a.ledger.append(entry{Deed: withdrawn, At: now.Unix(), Token: id[:]})
 }
 
 // knows reports whether a token with this id was ever made here, and not taken
@@ -390,7 +381,7 @@ func (a *authority) revoke(who, reason string, self peer.ID, now time.Time) (Mem
 		return MemberRecord{}, errors.New("the issuer can't revoke itself: nobody could sign the next list")
 	}
 	const maxReason = 200
-	err := a.record(entry{Deed: revoked, At: now.Unix(), Device: found.Device, Reason: strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")})
+	err := a.ledger.append(entry{Deed: revoked, At: now.Unix(), Device: found.Device, Reason: strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")})
 	return found.MemberRecord, err
 }
 
@@ -460,17 +451,24 @@ func (a *authority) signLists(heads []head, now time.Time) ([][]byte, error) {
 
 // A signer is kept as two PEM files, so that other tools can read it.
 
-func writeSigner(dir folder, name string, s *signer) error {
+// signerFiles are those that an issuer needs. The root's are beside them at
+// first; its key is for making issuers, and may be taken offline.
+var signerFiles = []string{
+	issuerDir + "/member.key", issuerDir + "/member.pem", issuerDir + "/operator.key", issuerDir + "/operator.pem",
+}
+
+func encodeSigner(files map[string][]byte, name string, s *signer) error {
 	key, err := x509.MarshalPKCS8PrivateKey(s.key)
 	if err != nil {
 		return err
 	}
-	err = dir.write(name+".key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
-	return errors.Join(err, dir.write(name+".pem", encodePEM(s.cert.Raw)))
+	files[name+".key"] = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
+	files[name+".pem"] = encodePEM(s.cert.Raw)
+	return nil
 }
 
-func readSigner(dir folder, name string) (*signer, error) {
-	ders, err := readPEM(dir, name+".key", "PRIVATE KEY", 1)
+func readSigner(read reader, name string) (*signer, error) {
+	ders, err := readPEM(read, name+".key", "PRIVATE KEY", 1)
 	if err != nil {
 		return nil, err
 	}
@@ -481,7 +479,7 @@ func readSigner(dir folder, name string) (*signer, error) {
 	if again, err := x509.MarshalPKCS8PrivateKey(key); err != nil || !bytes.Equal(again, ders[0]) {
 		return nil, fmt.Errorf("%w: %s.key is not as it was written", ErrDamaged, name)
 	}
-	if ders, err = readPEM(dir, name+".pem", "CERTIFICATE", 1); err != nil {
+	if ders, err = readPEM(read, name+".pem", "CERTIFICATE", 1); err != nil {
 		return nil, err
 	}
 	c, err := x509.ParseCertificate(ders[0])

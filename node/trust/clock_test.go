@@ -70,7 +70,7 @@ func TestSuspectClockIsSeenAndHeals(t *testing.T) {
 	first := start(t, newEnterprise(t), Config{}, true)
 	member := start(t, join(t, first, "hq", "member", "tcp"), Config{}, true)
 	id := join(t, first, "hq", "ahead", "tcp")
-	dir := id.dir
+	dir := id.memory.dir
 	serial := id.Credential().Serial
 	id.clock = newClock(func() time.Time { return time.Now().Add(10 * year) }, time.Now(), id.root.cert.NotAfter)
 	n := start(t, id, Config{}, false)
@@ -83,7 +83,7 @@ func TestSuspectClockIsSeenAndHeals(t *testing.T) {
 	runNode(t, n)
 	within(t, healTime, "clock is put right", func() bool { return id.clock.State() == ClockAnchored })
 	within(t, healTime, "connects", func() bool { return n.Connect(t.Context(), member.addrs("tcp")) == nil })
-	if id.Credential().Serial != serial || !dir.has(credentialFile) || !dir.has(stateFile) {
+	if id.Credential().Serial != serial || !dir.has(credentialFile) || !dir.has(slotNames[0]) {
 		t.Error("something was replaced or deleted")
 	}
 	if !near(id.clock.Now(), time.Now()) {
@@ -183,7 +183,8 @@ func TestBeaconsThatDontCount(t *testing.T) {
 	newer, err := id.sign(beaconType, encode(beacon{Enterprise: id.root.hash, Heads: id.revoked.heads()}), time.Now().Add(time.Minute))
 	check(t, err)
 	// Someone who got the beacon and not the lists knows what is missing.
-	late := &Identity{root: id.root, clock: id.clock, revoked: newRevocations(id.root, folder{t.TempDir()}), dir: folder{t.TempDir()}}
+	v := scratch(t)
+	late := &Identity{root: id.root, clock: id.clock, revoked: newRevocations(id.root, v), memory: v}
 	_, err = late.tell(newer, nil)
 	check(t, err)
 	if f := late.Freshness(); f.Missing != 2 {
@@ -217,7 +218,10 @@ func reopen(t *testing.T, dir string, at *testNode) *Identity {
 	check(t, err)
 	t.Cleanup(func() { check(t, id.Close()) })
 	if at != nil {
-		id.state.Bootstrap = append(at.p2pAddrs(t, "tcp"), at.p2pAddrs(t, "quic-v1")...)
+		check(t, id.memory.commit(func(next *state) error {
+			next.Bootstrap = append(at.p2pAddrs(t, "tcp"), at.p2pAddrs(t, "quic-v1")...)
+			return nil
+		}))
 	}
 	return id
 }

@@ -16,9 +16,10 @@
 // token, or to renew a credential that ran out, are served in the same place
 // (enrol.go) and never get further either.
 //
-// What is remembered (identity.go, folder.go): the newest signed time, the newest
-// revocation lists, the newest release of each name. Each is on disk before it is
-// used and never goes back; damage stops the node instead of making it forget.
+// What is remembered (memory.go, ledger.go): the newest signed time, the newest
+// revocation lists, the newest release of each name, the keys, and what an issuer
+// did. Each is on disk twice before it is used and never goes back. One copy mends
+// the other; damage to both stops the node instead of making it forget.
 //
 // The time (clock.go): never below the highest that an issuer signed, so a clock
 // that is behind is put right by the first member it meets; a clock that is ahead

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
@@ -37,60 +36,65 @@ func Enrol(ctx context.Context, dir string, t Token, o EnrolOptions, opts ...Opt
 			return nil, err
 		}
 	}
-	replace := folder{dir}.has(folderName)
+	with := optionsOf(opts)
+	data := folder{with.disk, dir}
+	replace := data.has(folderName)
 	if replace && !o.Replace {
 		return nil, fmt.Errorf("%s: %w", dir, ErrHasIdentity)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := data.make(); err != nil {
 		return nil, err
 	}
-	one, err := folder{dir}.lockAs("joining.lock")
+	one, err := data.lockAs("joining.lock")
 	if err != nil {
 		return nil, err
 	}
 	defer one.Close()
-	stage, key, err := joiningFolder(dir)
+	stage, key, err := data.joining()
 	if err != nil {
 		return nil, err
 	}
-	a := &applicant{token: t, name: o.Name, key: key, wall: optionsOf(opts).wall}
+	a := &applicant{token: t, name: o.Name, key: key, wall: with.wall}
 	if err := knock(ctx, key, t.Bootstrap, a.ask); err != nil {
 		return nil, fmt.Errorf("join with token %s: %w", t.Short(), err)
 	}
-	s := state{Floor: a.clock.Now().Unix(), Bootstrap: a.bootstrap}
-	if err := settle(stage, a.root, key, a.chain, a.lists, s); err != nil {
+	if err := a.settle(stage); err != nil {
 		return nil, fmt.Errorf("keep new identity: %w", err)
 	}
 	if replace {
-		if err := setAside(dir, time.Now()); err != nil {
+		if err := data.setAside(time.Now()); err != nil {
 			return nil, fmt.Errorf("move old identity aside: %w", err)
 		}
 	}
-	if err := stage.adopt(dir); err != nil {
+	if err := data.adopt(stage); err != nil {
 		return nil, err
 	}
 	return Load(dir, opts...)
 }
 
-// joiningFolder returns the folder that is to become the identity, and the host
-// key in it: that of an attempt before, if there was one.
-func joiningFolder(dir string) (folder, ic.PrivKey, error) {
-	d := folder{folder{dir}.join("trust.joining")}
-	if err := os.MkdirAll(d.path, 0o700); err != nil {
+// joining returns the folder that is to become the identity, and the host key in
+// it: that of an attempt before, if there was one.
+func (data folder) joining() (folder, ic.PrivKey, error) {
+	d := data.at("trust.joining")
+	if err := d.disk.mkdir(d.path); err != nil {
 		return d, nil, err
 	}
 	if err := d.open(); err != nil {
 		return d, nil, err
 	}
-	if d.has(hostKeyFile + ".key") {
-		key, err := readHostKey(d)
+	if d.has(hostKeyFile) {
+		key, err := readHostKey(d.read)
 		return d, key, err
 	}
 	key, _, err := ic.GenerateEd25519Key(rand.Reader)
 	if err != nil {
 		return d, nil, err
 	}
-	return d, key, writeHostKey(d, key)
+	text, err := encodeHostKey(key)
+	if err != nil {
+		return d, nil, err
+	}
+	return d, key, d.write(hostKeyFile, text)
 }
 
 // An applicant is the joiner's side of an enrolment, and what it brought home.
@@ -105,6 +109,21 @@ type applicant struct {
 	chain     [][]byte
 	lists     [][]byte
 	bootstrap []string
+}
+
+// settle writes what was brought home into a folder.
+func (a *applicant) settle(d folder) error {
+	key, err := encodeHostKey(a.key)
+	if err != nil {
+		return err
+	}
+	v, err := makeMemory(d, state{
+		Floor: a.clock.Now().Unix(), Bootstrap: a.bootstrap, Files: map[string][]byte{hostKeyFile: key},
+	})
+	if err != nil {
+		return err
+	}
+	return settle(v, a.root, a.chain, a.lists)
 }
 
 func (a *applicant) ask(c channel, remote ic.PubKey) error {
@@ -153,7 +172,7 @@ func (a *applicant) check(m *message, nonce []byte, remote ic.PubKey) error {
 	if a.root, err = parseRoot(m.Root); err != nil {
 		return err
 	}
-	b, at, err := checkBeacon(a.root, newRevocations(a.root, folder{}), m.Beacon)
+	b, at, err := checkBeacon(a.root, newRevocations(a.root, nil), m.Beacon)
 	if err != nil {
 		return err
 	}

@@ -367,7 +367,7 @@ func TestTwoEnterprisesShareNoSecret(t *testing.T) {
 	seen := map[string]string{}
 	for _, id := range []*Identity{a, b} {
 		for _, name := range []string{"host.key", "root.pem", issuerDir + "/root.key", issuerDir + "/member.key", issuerDir + "/operator.key"} {
-			raw, err := os.ReadFile(id.dir.join(name))
+			raw, err := os.ReadFile(id.memory.dir.join(name))
 			check(t, err)
 			if at, dup := seen[string(raw)]; dup {
 				t.Errorf("%s equals %s", name, at)

@@ -12,6 +12,10 @@ var (
 	ErrHasIdentity = errors.New("this folder already belongs to an enterprise: use another folder with --data, or --replace to move the old identity aside")
 	ErrInUse       = errors.New("the identity is in use by a running node")
 	ErrDamaged     = errors.New("trust state is damaged: put the folder back from a backup, or join again with --replace")
+	ErrNewer       = errors.New("the trust state was written by a newer p2pnode: run that version")
+	ErrStateFailed = errors.New("trust state could not be written before, so nothing new is accepted: check the disk, then restart the node")
+
+	ErrTurnedBack = errors.New("the trust state is older than what this node has signed: a backup was put back, or its folder runs twice")
 
 	ErrNotAdmitted       = errors.New("not admitted")
 	ErrForeignEnterprise = errors.New("belongs to another enterprise")

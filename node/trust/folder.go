@@ -1,184 +1,190 @@
 package trust
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"runtime"
-
-	"github.com/gofrs/flock"
 )
 
 // folderName is the folder of an identity inside the data folder.
 const folderName = "trust"
 
-// maxFile bounds what is read of any file of the folder, the ledger excepted.
-const maxFile = 64 << 20
-
 // A folder keeps an identity on disk: mode 0700, files 0600, every write whole
 // or not at all. (On Windows the folder's inherited ACL decides.)
-type folder struct{ path string }
+type folder struct {
+	disk disk
+	path string
+}
+
+// at returns a folder inside this one.
+func (d folder) at(name string) folder { return folder{d.disk, d.join(name)} }
 
 // open makes the folder private if it exists with looser permissions: someone
 // may have prepared it for us to write secrets into (CVE-2025-59349). Foreign
 // owners and symbolic links are refused rather than repaired.
 func (d folder) open() error {
-	if err := private(d.path, fs.ModeDir, 0o700); err != nil {
+	if err := d.disk.private(d.path, fs.ModeDir, 0o700); err != nil {
 		return err
 	}
-	return filepath.WalkDir(d.path, func(p string, e fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case e.IsDir():
-			return private(p, fs.ModeDir, 0o700)
-		}
-		return private(p, 0, 0o600)
-	})
-}
-
-func private(path string, kind, perm fs.FileMode) error {
-	fi, err := os.Lstat(path)
+	names, err := d.disk.list(d.path)
 	if err != nil {
 		return err
 	}
-	if fi.Mode().Type() != kind {
-		return fmt.Errorf("%s: expected a plain file or folder, found %s", path, fi.Mode().Type())
-	}
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	if !ownedByUs(fi) {
-		return fmt.Errorf("%s belongs to another user: its secrets can't be trusted", path)
-	}
-	if fi.Mode().Perm()&^perm != 0 {
-		return os.Chmod(path, perm)
+	for _, name := range names {
+		mode, err := d.disk.lstat(d.join(name))
+		switch {
+		case err != nil:
+		case mode.IsDir():
+			err = d.at(name).open()
+		default:
+			err = d.disk.private(d.join(name), 0, 0o600)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 func (d folder) join(name string) string { return filepath.Join(d.path, filepath.FromSlash(name)) }
 
-func (d folder) mkdir(name string) error {
-	if err := os.MkdirAll(d.join(name), 0o700); err != nil {
+// make makes the folder, and those above it that are missing, durably.
+func (d folder) make() error {
+	var above []string
+	for path := filepath.Clean(d.path); ; path = filepath.Dir(path) {
+		_, err := d.disk.lstat(path)
+		if err == nil || path == filepath.Dir(path) {
+			break
+		}
+		above = append(above, filepath.Dir(path))
+	}
+	if err := d.disk.mkdir(d.path); err != nil {
 		return err
 	}
-	return private(d.join(name), fs.ModeDir, 0o700)
+	for _, path := range above {
+		if err := d.disk.syncDir(path); err != nil && !errors.Is(err, fs.ErrPermission) { // may be entered, not read
+			return err
+		}
+	}
+	return nil
+}
+
+func (d folder) mkdir(name string) error {
+	if err := d.disk.mkdir(d.join(name)); err != nil {
+		return err
+	}
+	return d.disk.private(d.join(name), fs.ModeDir, 0o700)
 }
 
 func (d folder) has(name string) bool {
-	_, err := os.Lstat(d.join(name))
+	_, err := d.disk.lstat(d.join(name))
 	return err == nil
 }
 
-func (d folder) read(name string) ([]byte, error) {
-	f, err := os.Open(d.join(name))
+func (d folder) read(name string) ([]byte, error) { return d.disk.read(d.join(name)) }
+
+// remove takes files away that may not be there. It is durable once the folder
+// is synced.
+func (d folder) remove(names ...string) error {
+	var errs []error
+	for _, name := range names {
+		if err := d.disk.remove(d.join(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// clear removes the folder and all that is in it.
+func (d folder) clear() error {
+	mode, err := d.disk.lstat(d.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && mode.IsDir() {
+		var names []string
+		names, err = d.disk.list(d.path)
+		for _, name := range names {
+			if err == nil {
+				err = d.at(name).clear()
+			}
+		}
+	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, err
+	return d.disk.remove(d.path)
+}
+
+// errUnsure is wrapped by errors after which nobody knows what the disk holds: a
+// failed fsync has thrown away what it could not write, and a second one would
+// report success (Rebello et al., "Can Applications Recover from fsync
+// Failures?", ATC 2020). Nothing may be built on that file.
+var errUnsure = errors.New("the disk failed at making a change durable")
+
+func unsure(err error) error {
+	if err == nil {
+		return nil
 	}
-	if fi.Size() > maxFile {
-		return nil, fmt.Errorf("%s: %d bytes, at most %d expected", f.Name(), fi.Size(), maxFile)
-	}
-	b := make([]byte, fi.Size())
-	_, err = f.ReadAt(b, 0)
-	return b, err
+	return fmt.Errorf("%w: %w", errUnsure, err)
 }
 
 // write replaces a file: temporary file, fsync, rename, fsync of the folder.
-func (d folder) write(name string, b []byte) (err error) {
-	target := d.join(name)
-	f, err := os.CreateTemp(filepath.Dir(target), ".new-*") // mode 0600
+func (d folder) write(name string, b []byte) error {
+	return d.replace(name, func(f file) error {
+		_, err := f.WriteAt(b, 0)
+		return err
+	})
+}
+
+// copy replaces a file by the first size bytes of another.
+func (d folder) copy(to, from string, size int64) error {
+	src, err := d.disk.open(d.join(from))
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
+	defer src.Close()
+	return d.replace(to, func(f file) error {
+		n, err := io.Copy(io.NewOffsetWriter(f, 0), io.NewSectionReader(src, 0, size))
+		if err == nil && n < size {
+			err = io.ErrUnexpectedEOF
 		}
-	}()
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		return fmt.Errorf("write %s: %w", target, err)
-	}
-	if err = os.Rename(f.Name(), target); err != nil {
 		return err
-	}
-	return syncDir(filepath.Dir(target))
+	})
 }
 
-// syncDir makes renames in path durable.
-func syncDir(path string) error {
-	if runtime.GOOS == "windows" {
-		return nil // NTFS journals renames; a folder can't be opened for fsync
+func (d folder) replace(name string, fill func(file) error) error {
+	target := d.join(name)
+	temp := target + ".new"
+	if err := d.remove(name + ".new"); err != nil { // of a crash
+		return err
 	}
-	f, err := os.Open(path)
+	f, err := d.disk.create(temp)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
-}
-
-// A sealed file starts with its magic and ends with the SHA-256 of magic, name
-// and payload, so that neither damage nor another file in its place goes
-// unnoticed.
-const sealMagic = "p2pnode trust state 1\n"
-
-func seal(name string, payload []byte) []byte {
-	sum := sha256.Sum256(append([]byte(sealMagic+name+"\n"), payload...))
-	return append(append([]byte(sealMagic), payload...), sum[:]...)
-}
-
-func unseal(name string, b []byte) ([]byte, error) {
-	if len(b) < len(sealMagic)+sha256.Size || !bytes.HasPrefix(b, []byte(sealMagic)) {
-		return nil, fmt.Errorf("%w: %s is cut short or of another kind", ErrDamaged, name)
+	err = fill(f)
+	if err == nil {
+		err = unsure(f.Sync())
 	}
-	payload := b[len(sealMagic) : len(b)-sha256.Size]
-	if !bytes.Equal(seal(name, payload), b) {
-		return nil, fmt.Errorf("%w: the checksum of %s is wrong", ErrDamaged, name)
+	if cerr := f.Close(); err == nil {
+		err = cerr
 	}
-	return payload, nil
-}
-
-func (d folder) writeSealed(name string, v any) error { return d.write(name, seal(name, encode(v))) }
-
-func (d folder) readSealed(name string, v any) error {
-	b, err := d.read(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: %s is missing", ErrDamaged, name)
+	if err == nil {
+		err = d.disk.rename(temp, target)
 	}
 	if err != nil {
-		return err
+		return errors.Join(fmt.Errorf("write %s: %w", target, err), d.remove(name+".new"))
 	}
-	if b, err = unseal(name, b); err != nil {
-		return err
-	}
-	if err := decode(b, v); err != nil {
-		return fmt.Errorf("%w: %s: %v", ErrDamaged, name, err)
+	if err := d.disk.syncDir(filepath.Dir(target)); err != nil {
+		return fmt.Errorf("write %s: %w", target, unsure(err))
 	}
 	return nil
 }
 
 // lock keeps a second process out of the folder until the result is closed.
-func (d folder) lock() (*flock.Flock, error) { return d.lockAs("lock") }
+func (d folder) lock() (io.Closer, error) { return d.lockAs("lock") }
 
-func (d folder) lockAs(name string) (*flock.Flock, error) {
-	l := flock.New(d.join(name), flock.SetPermissions(0o600))
-	ok, err := l.TryLock()
-	if err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	if !ok {
-		return nil, errors.Join(fmt.Errorf("%s: %w", d.path, ErrInUse), l.Close())
-	}
-	return l, nil
-}
+func (d folder) lockAs(name string) (io.Closer, error) { return d.disk.lock(d.join(name)) }

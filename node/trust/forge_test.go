@@ -29,7 +29,7 @@ type forger struct {
 
 func newForger(t testing.TB, id *Identity) *forger {
 	t.Helper()
-	top, err := readSigner(id.dir, issuerDir+"/root")
+	top, err := readSigner(id.memory.dir.read, issuerDir+"/root")
 	check(t, err)
 	return &forger{t, id, top, id.authority.member, id.authority.oper, time.Now().UTC().Truncate(time.Second)}
 }

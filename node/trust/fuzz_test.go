@@ -113,7 +113,7 @@ func readFixture(t testing.TB) (fixture, *Identity) {
 	check(t, err)
 	at := time.Unix(x.Time, 0)
 	c := &Clock{wall: func() time.Time { return at }, roof: r.cert.NotAfter}
-	return x, &Identity{root: r, clock: c, revoked: newRevocations(r, folder{})}
+	return x, &Identity{root: r, clock: c, revoked: newRevocations(r, nil)}
 }
 
 func FuzzExchangeMessage(f *testing.F) {
@@ -233,47 +233,53 @@ func FuzzFrame(f *testing.F) {
 // FuzzSealed reads state files that were damaged in ways a checksum finds, and
 // those that are whole but not ours.
 func FuzzSealed(f *testing.F) {
-	f.Add(seal("x", encode(state{Floor: 1, Bootstrap: []string{"a"}})))
-	f.Add(seal("x", encode([]seen{{Name: "a", Sequence: 1}})))
+	f.Add(seal(sealVersion, stateName, encode(state{
+		Generation: 3, Floor: 1, Bootstrap: []string{"a"}, Marks: []mark{{Kind: releaseMark, Name: "a", Sequence: 1}},
+		Lists: [][]byte{{1}}, Ledger: &ledgerEnd{Size: 9}, Files: map[string][]byte{"x": {1}},
+	})))
+	f.Add(seal(1, stateFile1, encode(state1{Floor: 1, Bootstrap: []string{"a"}})))
+	f.Add(seal(sealVersion+1, stateName, []byte("later")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, payload := range [][]byte{b, mustUnseal(b)} {
 			bounded(t, len(payload), 8, func() {
 				var s state
-				var r []seen
+				var old state1
+				var r []release1
 				var h []head
-				_, _, _ = decode(payload, &s), decode(payload, &r), decode(payload, &h)
+				_, _, _, _ = decode(payload, &s), decode(payload, &old), decode(payload, &r), decode(payload, &h)
 			})
 		}
 	})
 }
 
 func mustUnseal(b []byte) []byte {
-	p, err := unseal("x", b)
-	if err != nil {
-		return nil
+	for version, name := range map[int]string{sealVersion: stateName, 1: stateFile1} {
+		if p, err := unseal(version, name, b); err == nil {
+			return p
+		}
 	}
-	return p
+	return nil
 }
 
 func FuzzLedger(f *testing.F) {
-	dir := folder{f.TempDir()}
-	check(f, newLedger(dir))
-	start, err := dir.read(ledgerEndFile)
+	v := withLedger(f, newMemDisk())
+	l, err := openLedger(v, func(entry) {})
 	check(f, err)
-	l, err := openLedger(dir, func(entry) {})
-	check(f, err)
+	start := *v.get().Ledger
 	check(f, l.append(entry{Deed: issued, At: 1, Name: "n"}))
 	check(f, l.append(entry{Deed: revoked, At: 2}))
 	check(f, l.close())
-	good, err := dir.read(ledgerFile)
+	good, err := v.dir.read(ledgerNames[0])
 	check(f, err)
 	f.Add(good)
 	f.Add(good[:len(good)-3])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		dir := folder{t.TempDir()}
-		check(t, dir.write(ledgerFile, b))
-		check(t, dir.write(ledgerEndFile, start))
-		l, err := openLedger(dir, func(entry) {})
+		v := withLedger(t, newMemDisk())
+		for _, name := range ledgerNames {
+			check(t, v.dir.write(name, b))
+		}
+		check(t, v.commit(func(next *state) error { next.Ledger = &start; return nil }))
+		l, err := openLedger(v, func(entry) {})
 		if err != nil {
 			if !errors.Is(err, ErrDamaged) {
 				t.Fatal(err)
@@ -283,4 +289,16 @@ func FuzzLedger(f *testing.F) {
 		check(t, l.append(entry{Deed: issued, At: 3}))
 		check(t, l.close())
 	})
+}
+
+// withLedger makes a memory with an empty ledger.
+func withLedger(t testing.TB, d disk) *memory {
+	t.Helper()
+	dir := folder{d, "/trust"}
+	check(t, dir.mkdir(issuerDir))
+	end, err := newLedger(dir)
+	check(t, err)
+	v, err := makeMemory(dir, state{Ledger: end, Files: map[string][]byte{hostKeyFile: []byte("key")}})
+	check(t, err)
+	return v
 }

@@ -107,7 +107,7 @@ func (a *Admission) takeLists(r io.Reader, n int) error {
 		if err != nil {
 			return fmt.Errorf("read revocation list: %w", err)
 		}
-		news, err := a.id.revoked.apply(raw)
+		news, err := a.id.heed(raw)
 		if err != nil {
 			return err
 		}

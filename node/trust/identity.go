@@ -6,63 +6,62 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"io"
+	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/gofrs/flock"
 	ic "github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+	"go.uber.org/zap"
 )
 
-// Files of an identity's folder. The keys and certificates are PEM, the rest is
-// sealed (see folder.go).
+// Files of an identity's folder, as PEM. Those that count are in the state (see
+// memory.go); these are for people and other tools.
 const (
-	hostKeyFile    = "host"           // .key: the libp2p host key
+	hostKeyFile    = "host.key"       // the libp2p host key
 	credentialFile = "credential.pem" // leaf, then its issuer
 	rootFile       = "root.pem"
-	stateFile      = "state"
 )
-
-// state is what may never go back, apart from lists and releases.
-type state struct {
-	Floor     int64    `cbor:"1,keyasint"` // seconds since 1970
-	Beacon    []byte   `cbor:"2,keyasint,omitempty"`
-	BeaconAt  int64    `cbor:"3,keyasint,omitempty"`
-	Bootstrap []string `cbor:"4,keyasint,omitempty"`
-}
 
 // An Identity is a node's place in its enterprise: its host key and credential,
 // the trust root, and all it remembers so that nobody can turn it back. It is
 // kept in the folder "trust" of the data folder, which it locks until Close.
 type Identity struct {
-	dir       folder
-	locked    *flock.Flock
+	memory    *memory
+	locked    io.Closer
 	root      *root
 	key       ic.PrivKey
 	clock     *Clock
 	revoked   *Revocations
-	releases  *sequences
+	marks     *marks
 	authority *authority // nil unless this node issues credentials
 
-	mu      sync.Mutex
-	current *proof
-	state   state
+	mu         sync.Mutex
+	current    *proof
+	turnedBack error // proof that the memory lacks what this node signed
 }
 
 // An Option changes how an identity is opened.
 type Option func(*options)
 
-type options struct{ wall func() time.Time }
+type options struct {
+	wall func() time.Time
+	log  *zap.Logger
+	disk disk
+}
 
 // WithWall replaces the system's clock, for tests of clocks that are wrong.
 func WithWall(wall func() time.Time) Option { return func(o *options) { o.wall = wall } }
 
+// WithLog tells where to write what was mended. Default: nowhere.
+func WithLog(log *zap.Logger) Option { return func(o *options) { o.log = log } }
+
 func optionsOf(opts []Option) options {
-	o := options{wall: time.Now}
+	o := options{wall: time.Now, log: zap.NewNop(), disk: osDisk{}}
 	for _, f := range opts {
 		f(&o)
 	}
@@ -75,19 +74,21 @@ func Init(dir, site, name string, opts ...Option) (*Identity, error) {
 	if err := errors.Join(CheckSite(site), CheckName(name)); err != nil {
 		return nil, err
 	}
-	now := optionsOf(opts).wall().UTC().Truncate(time.Second)
+	o := optionsOf(opts)
+	now := o.wall().UTC().Truncate(time.Second)
 	key, _, err := ic.GenerateEd25519Key(rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	stage, err := stageFolder(dir, "trust.new")
+	data := folder{o.disk, dir}
+	stage, err := data.stage("trust.new")
 	if err != nil {
 		return nil, err
 	}
 	if err := found(stage, key, site, name, now); err != nil {
-		return nil, errors.Join(fmt.Errorf("make enterprise: %w", err), os.RemoveAll(stage.path))
+		return nil, errors.Join(fmt.Errorf("make enterprise: %w", err), stage.clear())
 	}
-	if err := stage.adopt(dir); err != nil {
+	if err := data.adopt(stage); err != nil {
 		return nil, err
 	}
 	return Load(dir, opts...)
@@ -111,70 +112,86 @@ func found(d folder, key ic.PrivKey, site, name string, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	files := make(map[string][]byte)
+	offline := make(map[string][]byte)
 	err = errors.Join(
-		d.mkdir(issuerDir),
-		writeSigner(d, issuerDir+"/root", top),
-		writeSigner(d, issuerDir+"/member", member),
-		writeSigner(d, issuerDir+"/operator", oper),
-		newLedger(folder{d.join(issuerDir)}),
+		encodeSigner(offline, issuerDir+"/root", top),
+		encodeSigner(files, issuerDir+"/member", member),
+		encodeSigner(files, issuerDir+"/operator", oper),
 	)
+	if err == nil {
+		files[hostKeyFile], err = encodeHostKey(key)
+	}
+	if err == nil {
+		err = d.mkdir(issuerDir)
+	}
+	for name, b := range offline {
+		if err == nil {
+			err = d.write(name, b)
+		}
+	}
 	if err != nil {
 		return err
 	}
-	a, err := loadAuthority(r, d)
+	end, err := newLedger(d)
 	if err != nil {
 		return err
 	}
-	defer a.ledger.close()
+	v, err := makeMemory(d, state{Files: files, Ledger: end})
+	if err != nil {
+		return err
+	}
+	a, err := loadAuthority(r, v)
+	if err != nil {
+		return err
+	}
 	self, err := peer.IDFromPrivateKey(key)
 	if err != nil {
-		return err
+		return errors.Join(err, a.ledger.close())
 	}
 	chain, err := a.sign(Credential{Peer: self, Device: newDeviceID(), Name: name, Site: site, Roles: allRoles}, key.GetPublic(), nil, now)
-	if err != nil {
+	if err = errors.Join(err, a.ledger.close()); err != nil {
 		return err
 	}
 	lists, err := a.signLists(nil, now)
 	if err != nil {
 		return err
 	}
-	return settle(d, r, key, chain, lists, state{})
+	return settle(v, r, chain, lists)
 }
 
-// settle writes what every identity has, an issuer's or not.
-func settle(d folder, r *root, key ic.PrivKey, chain, lists [][]byte, s state) error {
-	err := errors.Join(
-		d.mkdir(listsDir),
-		writeHostKey(d, key),
-		d.write(rootFile, encodePEM(r.cert.Raw)),
-		d.write(credentialFile, encodePEM(chain...)),
-		d.writeSealed(stateFile, s),
-		d.writeSealed(releasesFile, []seen{}),
-		d.writeSealed(listsFile, []head{}),
-	)
-	if err != nil {
-		return err
-	}
-	v := newRevocations(r, d)
+// settle completes the state of a new identity, an issuer's or not.
+func settle(v *memory, r *root, chain, lists [][]byte) error {
+	revoked := newRevocations(r, v)
 	for _, l := range lists {
-		if _, err := v.apply(l); err != nil {
+		if _, err := revoked.apply(l); err != nil {
 			return err
 		}
 	}
-	return nil
+	err := v.commit(func(next *state) error {
+		next.Files = next.withFile(rootFile, encodePEM(r.cert.Raw))
+		next.Files[credentialFile] = encodePEM(chain...)
+		return nil
+	})
+	if err == nil {
+		v.mendFiles()
+	}
+	return err
 }
 
 // Load opens the identity in dir; it fails with ErrNoIdentity if there is none,
-// and with ErrDamaged rather than to forget anything.
+// and with ErrDamaged rather than to forget anything. What one of two copies can
+// mend is mended, and logged.
 func Load(dir string, opts ...Option) (_ *Identity, err error) {
-	d := folder{filepath.Join(dir, folderName)}
-	if _, err := os.Lstat(d.path); errors.Is(err, os.ErrNotExist) {
+	o := optionsOf(opts)
+	d := folder{o.disk, dir}.at(folderName)
+	if _, err := o.disk.lstat(d.path); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w", dir, ErrNoIdentity)
 	}
 	if err := d.open(); err != nil {
 		return nil, err
 	}
-	id := &Identity{dir: d}
+	id := &Identity{}
 	if id.locked, err = d.lock(); err != nil {
 		return nil, err
 	}
@@ -183,43 +200,45 @@ func Load(dir string, opts ...Option) (_ *Identity, err error) {
 			err = errors.Join(fmt.Errorf("open identity in %s: %w", d.path, err), id.Close())
 		}
 	}()
-	return id, id.load(optionsOf(opts))
+	if id.memory, err = openMemory(d, o.log); err != nil {
+		return nil, err
+	}
+	s := id.memory.get()
+	if err := id.read(s); err != nil {
+		return nil, err
+	}
+	id.clock = newClock(o.wall, time.Unix(s.Floor, 0), id.root.cert.NotAfter)
+	if s.Ledger != nil {
+		id.authority, err = loadAuthority(id.root, id.memory)
+	}
+	return id, err
 }
 
-func (id *Identity) load(o options) error {
-	ders, err := readPEM(id.dir, rootFile, "CERTIFICATE", 1)
+// read takes over what a state says.
+func (id *Identity) read(s state) error {
+	ders, err := readPEM(s.file, rootFile, "CERTIFICATE", 1)
 	if err != nil {
 		return err
 	}
 	if id.root, err = parseRoot(ders[0]); err != nil {
 		return fmt.Errorf("%w: %v", ErrDamaged, err)
 	}
-	if id.key, err = readHostKey(id.dir); err != nil {
+	if id.key, err = readHostKey(s.file); err != nil {
 		return err
 	}
-	if err := id.dir.readSealed(stateFile, &id.state); err != nil {
+	id.revoked = newRevocations(id.root, id.memory)
+	if err := id.revoked.load(s.Lists); err != nil {
 		return err
 	}
-	id.revoked = newRevocations(id.root, id.dir)
-	if err := id.revoked.load(); err != nil {
+	if id.marks, err = newMarks(id.memory, s.Marks); err != nil {
 		return err
 	}
-	id.releases = &sequences{dir: id.dir}
-	if err := id.releases.load(); err != nil {
-		return err
-	}
-	chain, err := readPEM(id.dir, credentialFile, "CERTIFICATE", maxChain)
+	chain, err := readPEM(s.file, credentialFile, "CERTIFICATE", maxChain)
 	if err != nil {
 		return err
 	}
 	if id.current, err = id.own(chain); err != nil {
 		return fmt.Errorf("%w: credential: %v", ErrDamaged, err)
-	}
-	id.clock = newClock(o.wall, time.Unix(id.state.Floor, 0), id.root.cert.NotAfter)
-	if id.dir.has(issuerDir) {
-		if id.authority, err = loadAuthority(id.root, id.dir); err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -249,6 +268,9 @@ func verifyInLife(r *root, chain [][]byte) (*proof, error) {
 // Close releases the folder.
 func (id *Identity) Close() error {
 	var err error
+	if id.memory != nil {
+		id.memory.close()
+	}
 	if id.authority != nil {
 		err = id.authority.ledger.close()
 	}
@@ -280,10 +302,8 @@ func (id *Identity) Issuing() bool { return id.authority != nil }
 
 // Bootstrap returns where the issuer was when this node joined.
 func (id *Identity) Bootstrap() []peer.AddrInfo {
-	id.mu.Lock()
-	defer id.mu.Unlock()
 	var addrs []ma.Multiaddr
-	for _, s := range id.state.Bootstrap {
+	for _, s := range id.memory.get().Bootstrap {
 		if a, err := ma.NewMultiaddr(s); err == nil {
 			addrs = append(addrs, a)
 		}
@@ -295,31 +315,81 @@ func (id *Identity) Bootstrap() []peer.AddrInfo {
 	return infos
 }
 
-// Beacon returns the newest beacon and its time; empty if none was seen.
-func (id *Identity) Beacon() ([]byte, time.Time) {
+// Broken returns why this identity can't remember anything new until the node is
+// started again: the disk failed. Nil while all is well.
+func (id *Identity) Broken() error { return id.memory.broken() }
+
+// TurnedBack returns ErrTurnedBack, with what shows it, once this node has seen
+// something that it signed itself and doesn't remember. Nothing that is only on
+// the disk could show it: a folder that is put back as a whole looks as it did.
+func (id *Identity) TurnedBack() error {
 	id.mu.Lock()
 	defer id.mu.Unlock()
-	return id.state.Beacon, time.Unix(id.state.BeaconAt, 0).UTC()
+	return id.turnedBack
+}
+
+func (id *Identity) turned(what string, args ...any) {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	if id.turnedBack == nil {
+		id.turnedBack = fmt.Errorf("%w (%s)", ErrTurnedBack, fmt.Sprintf(what, args...))
+	}
+}
+
+// Recall holds a verified release that others have against the memory, if this
+// node is among its signers: it must know all that it signed. See TurnedBack.
+func (id *Identity) Recall(name string, sequence uint64, signers []Credential) {
+	self := id.Credential().Peer
+	if !slices.ContainsFunc(signers, func(c Credential) bool { return c.Peer == self }) {
+		return
+	}
+	if seen, _, _ := id.Seen(name); sequence > seen {
+		id.turned("it signed release %d of %s and remembers %d", sequence, name, seen)
+	}
+}
+
+// heed takes a revocation list from a peer; it reports whether it was news. To an
+// issuer its own lists can't be.
+func (id *Identity) heed(raw []byte) (bool, error) {
+	before := id.revoked.heads()
+	news, err := id.revoked.apply(raw)
+	if !news || id.authority == nil {
+		return news, err
+	}
+	for _, h := range lacks(id.revoked.heads(), before) {
+		for _, s := range []*signer{id.authority.member, id.authority.oper} {
+			if h == tagOf(s.cert.RawSubjectPublicKeyInfo) {
+				id.turned("a peer has a newer revocation list of its own than it does")
+			}
+		}
+	}
+	return true, nil
+}
+
+// Beacon returns the newest beacon and its time; empty if none was seen.
+func (id *Identity) Beacon() ([]byte, time.Time) {
+	s := id.memory.get()
+	return s.Beacon, time.Unix(s.BeaconAt, 0).UTC()
 }
 
 // keepBeacon makes the clock's floor durable and, unless the beacon was made for
 // this node alone, keeps it to pass on if it is the newest.
 func (id *Identity) keepBeacon(env []byte, at time.Time, bound bool) (news bool, err error) {
-	id.mu.Lock()
-	defer id.mu.Unlock()
-	next := id.state
-	next.Floor = max(next.Floor, min(at.Unix(), id.root.cert.NotAfter.Unix()))
-	if !bound && at.Unix() > next.BeaconAt {
-		next.Beacon, next.BeaconAt = env, at.Unix()
-		news = true
-	}
-	if !news && next.Floor == id.state.Floor {
-		return false, nil
-	}
-	if err := id.dir.writeSealed(stateFile, next); err != nil {
+	err = id.memory.commit(func(next *state) error {
+		floor := next.Floor
+		next.Floor = max(floor, min(at.Unix(), id.root.cert.NotAfter.Unix()))
+		if !bound && at.Unix() > next.BeaconAt {
+			next.Beacon, next.BeaconAt = env, at.Unix()
+			news = true
+		}
+		if !news && next.Floor == floor {
+			return errUnchanged
+		}
+		return nil
+	})
+	if err != nil {
 		return false, fmt.Errorf("keep signed time: %w", err)
 	}
-	id.state = next
 	return news, nil
 }
 
@@ -340,42 +410,53 @@ func (id *Identity) renewed(chain [][]byte) error {
 	if p.Device != id.current.Device || !p.NotAfter.After(id.current.NotAfter) {
 		return fmt.Errorf("renewed credential: for device %s until %s, want %s for longer", p.Device, stamp(p.NotAfter), id.current.Device)
 	}
-	if err := id.dir.write(credentialFile, encodePEM(chain...)); err != nil {
-		return err
+	text := encodePEM(chain...)
+	err = id.memory.commit(func(next *state) error {
+		next.Files = next.withFile(credentialFile, text)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("keep renewed credential: %w", err)
 	}
 	id.current = p
+	id.memory.showFile(credentialFile, text)
 	return nil
 }
 
-// stageFolder makes an empty private folder beside the identity's, on the same
-// file system, to be filled and then adopted whole.
-func stageFolder(dir, name string) (folder, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return folder{}, err
-	}
-	d := folder{filepath.Join(dir, name)}
-	if _, err := os.Lstat(filepath.Join(dir, folderName)); err == nil {
-		return d, fmt.Errorf("%s: %w", dir, ErrHasIdentity)
-	}
-	if err := os.RemoveAll(d.path); err != nil {
+// stage makes an empty private folder beside the identity's, on the same file
+// system, to be filled and then adopted whole.
+func (data folder) stage(name string) (folder, error) {
+	d := data.at(name)
+	if err := data.make(); err != nil {
 		return d, err
 	}
-	return d, os.Mkdir(d.path, 0o700)
-}
-
-// adopt makes a staged folder the identity of dir. A folder that is there stays:
-// rename refuses to replace one that has files in it.
-func (d folder) adopt(dir string) error {
-	target := filepath.Join(dir, folderName)
-	if _, err := os.Lstat(target); err == nil {
-		return fmt.Errorf("%s: %w", dir, ErrHasIdentity)
+	if data.has(folderName) {
+		return d, fmt.Errorf("%s: %w", data.path, ErrHasIdentity)
 	}
-	return errors.Join(syncDir(d.path), os.Rename(d.path, target), syncDir(dir))
+	if err := d.clear(); err != nil {
+		return d, err
+	}
+	return d, data.disk.mkdir(d.path)
 }
 
-// setAside moves the identity of dir to a name that tells when; nothing is lost.
-func setAside(dir string, now time.Time) error {
-	d := folder{filepath.Join(dir, folderName)}
+// adopt makes a staged folder the identity. A folder that is there stays: rename
+// refuses to replace one that has files in it.
+func (data folder) adopt(stage folder) error {
+	if data.has(folderName) {
+		return fmt.Errorf("%s: %w", data.path, ErrHasIdentity)
+	}
+	if err := data.disk.syncDir(stage.path); err != nil {
+		return err
+	}
+	if err := data.disk.rename(stage.path, data.join(folderName)); err != nil {
+		return err
+	}
+	return data.disk.syncDir(data.path)
+}
+
+// setAside moves the identity to a name that tells when; nothing is lost.
+func (data folder) setAside(now time.Time) error {
+	d := data.at(folderName)
 	l, err := d.lock() // not while a node runs on it
 	if err == nil {
 		err = l.Close() // Windows doesn't rename a folder with an open file in it
@@ -383,26 +464,26 @@ func setAside(dir string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	old := d.path + ".replaced-" + now.UTC().Format("20060102T150405Z")
-	if _, err := os.Lstat(old); err == nil {
-		return fmt.Errorf("%s is in the way", old)
+	old := folderName + ".replaced-" + now.UTC().Format("20060102T150405Z")
+	if data.has(old) {
+		return fmt.Errorf("%s is in the way", data.join(old))
 	}
-	return errors.Join(os.Rename(d.path, old), syncDir(dir))
+	return errors.Join(data.disk.rename(d.path, data.join(old)), data.disk.syncDir(data.path))
 }
 
-func writeHostKey(d folder, key ic.PrivKey) error {
+func encodeHostKey(key ic.PrivKey) ([]byte, error) {
 	b, err := ic.MarshalPrivateKey(key)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return d.write(hostKeyFile+".key", pem.EncodeToMemory(&pem.Block{Type: hostKeyKind, Bytes: b}))
+	return pem.EncodeToMemory(&pem.Block{Type: hostKeyKind, Bytes: b}), nil
 }
 
 // hostKeyKind is libp2p's own encoding of keys (a protobuf).
 const hostKeyKind = "LIBP2P PRIVATE KEY"
 
-func readHostKey(d folder) (ic.PrivKey, error) {
-	ders, err := readPEM(d, hostKeyFile+".key", hostKeyKind, 1)
+func readHostKey(read reader) (ic.PrivKey, error) {
+	ders, err := readPEM(read, hostKeyFile, hostKeyKind, 1)
 	if err != nil {
 		return nil, err
 	}

@@ -21,9 +21,12 @@ func encodePEM(certs ...[]byte) []byte {
 	return out
 }
 
+// A reader returns a file by its name: of a folder, or of a state.
+type reader = func(name string) ([]byte, error)
+
 // readPEM returns the 1 to most blocks of a file, all of the given kind.
-func readPEM(dir folder, name, kind string, most int) ([][]byte, error) {
-	b, err := dir.read(name)
+func readPEM(read reader, name, kind string, most int) ([][]byte, error) {
+	b, err := read(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s is missing", ErrDamaged, name)
 	}

@@ -1,8 +1,8 @@
 package trust
 
 import (
+	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -16,75 +16,102 @@ const (
 	maxNameLength = 128
 )
 
-const releasesFile = "releases"
-
-// seen is the newest release of a name that was taken.
-type seen struct {
+// A mark is the newest of a sequence that was taken. A kind that this program
+// doesn't know is kept as it is, for the one that wrote it.
+type mark struct {
 	_        struct{} `cbor:",toarray"`
-	Name     string
+	Kind     markKind
+	Name     string // within the kind
+	Epoch    uint64 // counts above Sequence; 0 for releases
 	Sequence uint64
-	Content  content.Hash
+	Hash     [32]byte // of what has this number
 }
 
-// sequences remembers the newest release of each name, on disk before it is used,
-// so that no one can give this node an older one again.
-type sequences struct {
-	dir folder
+type markKind uint8
+
+const releaseMark markKind = 1 // the newest release of a name; Hash is its content
+
+func (m mark) compare(o mark) int {
+	return cmp.Or(cmp.Compare(m.Kind, o.Kind), strings.Compare(m.Name, o.Name))
+}
+
+// marks remembers how far each sequence got, on disk before it is used, so that no
+// one can give this node an older one again.
+type marks struct {
+	memory *memory
 
 	mu    sync.Mutex
-	names map[string]seen
+	known map[markKey]mark
 }
 
-func (s *sequences) load() error {
-	var all []seen
-	if err := s.dir.readSealed(releasesFile, &all); err != nil {
-		return err
+type markKey struct {
+	kind markKind
+	name string
+}
+
+func (m mark) key() markKey { return markKey{m.Kind, m.Name} }
+
+func newMarks(v *memory, all []mark) (*marks, error) {
+	m := &marks{memory: v, known: make(map[markKey]mark, len(all))}
+	if !slices.IsSortedFunc(all, mark.compare) {
+		return nil, fmt.Errorf("%w: its sequences are not in order", ErrDamaged)
 	}
-	s.names = make(map[string]seen, len(all))
-	for _, r := range all {
-		s.names[r.Name] = r
+	for _, x := range all {
+		m.known[x.key()] = x
 	}
-	return nil
+	return m, nil
 }
 
 // Seen returns the newest release of name that was accepted; false if none was.
 func (id *Identity) Seen(name string) (sequence uint64, c content.ID, ok bool) {
-	id.releases.mu.Lock()
-	defer id.releases.mu.Unlock()
-	r, ok := id.releases.names[name]
-	return r.Sequence, content.ID(r.Content), ok
+	id.marks.mu.Lock()
+	defer id.marks.mu.Unlock()
+	r, ok := id.marks.known[markKey{releaseMark, name}]
+	return r.Sequence, content.ID(r.Hash), ok
 }
 
 // Accept remembers a release whose envelope was verified. It fails with
 // ErrRollback if a newer one was accepted before, and with ErrEquivocation if
 // another content was accepted with the same number. Accepting the same again is
-// fine. Once it returns nil, the release is on disk and may be used.
+// fine. Once it returns nil, the release is on disk, twice, and may be used.
 func (id *Identity) Accept(name string, sequence uint64, c content.ID) error {
-	return id.releases.accept(seen{Name: name, Sequence: sequence, Content: content.Hash(c)})
+	if len(name) == 0 || len(name) > maxNameLength {
+		return fmt.Errorf("release name of %d bytes, want 1 to %d", len(name), maxNameLength)
+	}
+	if err := id.marks.accept(mark{Kind: releaseMark, Name: name, Sequence: sequence, Hash: content.Hash(c)}); err != nil {
+		return fmt.Errorf("release %d of %s: %w", sequence, name, err)
+	}
+	return nil
 }
 
-func (s *sequences) accept(r seen) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	old, known := s.names[r.Name]
-	switch {
-	case len(r.Name) == 0 || len(r.Name) > maxNameLength:
-		return fmt.Errorf("release name of %d bytes, want 1 to %d", len(r.Name), maxNameLength)
-	case known && r.Sequence < old.Sequence:
-		return fmt.Errorf("release %d of %s: %w (%d)", r.Sequence, r.Name, ErrRollback, old.Sequence)
-	case known && r.Sequence == old.Sequence && r.Content != old.Content:
-		return fmt.Errorf("release %d of %s: %w", r.Sequence, r.Name, ErrEquivocation)
-	case known && r.Sequence == old.Sequence:
+func (m *marks) accept(x mark) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	old, known := m.known[x.key()]
+	switch order := cmp.Or(cmp.Compare(x.Epoch, old.Epoch), cmp.Compare(x.Sequence, old.Sequence)); {
+	case known && order < 0:
+		return fmt.Errorf("%w (%d)", ErrRollback, old.Sequence)
+	case known && order == 0 && x.Hash != old.Hash:
+		return ErrEquivocation
+	case known && order == 0:
 		return nil
-	case !known && len(s.names) >= maxNames:
-		return fmt.Errorf("release %s: names of more than %d releases to remember", r.Name, maxNames)
+	case !known && len(m.known) >= maxNames:
+		return fmt.Errorf("more than %d names to remember", maxNames)
 	}
-	names := maps.Clone(s.names)
-	names[r.Name] = r
-	all := slices.SortedFunc(maps.Values(names), func(a, b seen) int { return strings.Compare(a.Name, b.Name) })
-	if err := s.dir.writeSealed(releasesFile, all); err != nil {
-		return fmt.Errorf("remember release %d of %s: %w", r.Sequence, r.Name, err)
+	err := m.memory.commit(func(next *state) error {
+		all := slices.Clone(next.Marks)
+		at, found := slices.BinarySearchFunc(all, x, mark.compare)
+		if found {
+			all[at] = x
+		} else {
+			all = slices.Insert(all, at, x)
+		}
+		next.Marks = all
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("remember it: %w", err)
 	}
-	s.names = names
+	m.known[x.key()] = x
 	return nil
 }

@@ -6,10 +6,8 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"io/fs"
+	"maps"
 	"math/big"
 	"slices"
 	"sync"
@@ -64,46 +62,24 @@ type verifiedList struct {
 // What a list says counts for its issuer's certificates alone, the root's for
 // all: a stolen member issuer can't shut out operators.
 type Revocations struct {
-	root *root
-	dir  folder
+	root   *root
+	memory *memory // nil if nothing is to be kept
 
 	mu    sync.RWMutex
 	lists map[issuerID]*verifiedList
 }
 
-// listsFile remembers which list of each issuer was in use.
-const (
-	listsFile = "lists"
-	listsDir  = "revoked"
-)
-
-func listName(i issuerID) string { return listsDir + "/" + hex.EncodeToString(i[:]) }
-
-func newRevocations(r *root, dir folder) *Revocations {
-	return &Revocations{root: r, dir: dir, lists: make(map[issuerID]*verifiedList)}
+func newRevocations(r *root, v *memory) *Revocations {
+	return &Revocations{root: r, memory: v, lists: make(map[issuerID]*verifiedList)}
 }
 
-// load reads the lists back. A list that is gone or older than it was fails the
-// whole: without it the revoked would be members again.
-func (v *Revocations) load() error {
-	var heads []head
-	if err := v.dir.readSealed(listsFile, &heads); err != nil {
-		return err
-	}
-	for _, h := range heads {
-		raw, err := v.dir.read(listName(h.Issuer))
-		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%w: %s is missing", ErrDamaged, listName(h.Issuer))
-		}
-		if err != nil {
-			return err
-		}
+// load takes the lists that were kept. One that can't be read fails the whole:
+// without it the revoked would be members again.
+func (v *Revocations) load(raws [][]byte) error {
+	for _, raw := range raws {
 		l, err := v.parse(raw)
 		if err != nil {
-			return fmt.Errorf("%w: %s: %v", ErrDamaged, listName(h.Issuer), err)
-		}
-		if l.Issuer != h.Issuer || l.Number < h.Number {
-			return fmt.Errorf("%w: %s is older than it was", ErrDamaged, listName(h.Issuer))
+			return fmt.Errorf("%w: revocation list: %v", ErrDamaged, err)
 		}
 		v.lists[l.Issuer] = l
 	}
@@ -191,20 +167,22 @@ func (v *Revocations) apply(raw []byte) (bool, error) {
 	if !known && len(v.lists) >= maxLists {
 		return false, fmt.Errorf("%w: more than %d issuers", ErrList, maxLists)
 	}
-	if err := v.dir.write(listName(l.Issuer), raw); err != nil {
+	if err := v.keep(l); err != nil {
 		return false, fmt.Errorf("keep revocation list: %w", err)
-	}
-	heads := []head{l.head}
-	for i, o := range v.lists {
-		if i != l.Issuer {
-			heads = append(heads, o.head)
-		}
-	}
-	if err := v.dir.writeSealed(listsFile, sorted(heads)); err != nil {
-		return false, fmt.Errorf("keep revocation list's number: %w", err)
 	}
 	v.lists[l.Issuer] = l
 	return true, nil
+}
+
+// keep makes a list durable beside the others. v is locked.
+func (v *Revocations) keep(l *verifiedList) error {
+	lists := maps.Clone(v.lists)
+	lists[l.Issuer] = l
+	raws := make([][]byte, 0, len(lists))
+	for _, i := range slices.SortedFunc(maps.Keys(lists), func(a, b issuerID) int { return slices.Compare(a[:], b[:]) }) {
+		raws = append(raws, lists[i].raw)
+	}
+	return v.memory.commit(func(next *state) error { next.Lists = raws; return nil })
 }
 
 func sorted(heads []head) []head {

@@ -63,6 +63,14 @@ func logger(t testing.TB) *zap.Logger {
 	return zaptest.NewLogger(t)
 }
 
+// scratch returns a memory that nothing is in.
+func scratch(t testing.TB) *memory {
+	t.Helper()
+	v, err := makeMemory(folder{osDisk{}, t.TempDir()}, state{Files: map[string][]byte{}})
+	check(t, err)
+	return v
+}
+
 // newEnterprise makes an enterprise of one.
 func newEnterprise(t testing.TB, opts ...Option) *Identity {
 	t.Helper()

@@ -158,9 +158,10 @@ func TestIdleWireHoldsNoBuffer(t *testing.T) {
 	defer w.Close()
 	sent := make([]byte, 4<<20)
 	rand.Read(sent)
+	taken := make(chan struct{})
 	go func() {
 		_, _ = c.Write(sent)
-		time.Sleep(20 * time.Millisecond)
+		<-taken // else the end may come with what was sent before
 		_, _ = c.Write([]byte("end"))
 	}()
 	var got []byte
@@ -170,6 +171,9 @@ func TestIdleWireHoldsNoBuffer(t *testing.T) {
 		n, err := w.Read(small)
 		check(t, err)
 		got = append(got, small[:n]...)
+		if len(got) == len(sent) {
+			close(taken)
+		}
 		borrowed = borrowed || w.inBuf != nil
 	}
 	if !bytes.Equal(got, append(sent, "end"...)) {
