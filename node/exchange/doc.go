@@ -40,6 +40,8 @@
 //	               wanted blocks uint64: 44 bytes    block list before them
 //	0x05 cancel    -                                 end what has this id
 //	0x06 ping      -
+//	0x07 lists     content id, chunk uint32,         the block lists of so many chunks
+//	               number uint32: 40 bytes           from that one on, as far as known
 //
 // Downwards:
 //
@@ -51,6 +53,8 @@
 //	0x16 block     the bytes of a block              flag 1: the request's last frame
 //	0x17 end       -                                 index: 0 all sent, 1 not found, 2 busy, 3 cancelled
 //	0x18 pong      -
+//	0x19 entries   chunk uint32, length uint16,      one after the other, by chunk
+//	               block list
 //
 // A wanted mask of all ones stands for every block that the list has. A request
 // ends with a block flagged last or with an end; everything else but a ping ends
@@ -76,7 +80,7 @@
 //
 // # Limits
 //
-// Per stream 256 requests, 16 answers (releases, manifest, ping) and 256 follows may
+// Per stream 256 requests, 16 answers (releases, manifest, lists, ping) and 256 follows may
 // be unfinished; more are answered busy, and a Session doesn't ask for more. Frames
 // without payload that wait to be written are bounded too: beyond 1024 nothing more
 // is read from the peer until it reads. A fetching side keeps at most Config.Held

@@ -36,7 +36,7 @@ var (
 // busy for its own fault.
 const (
 	maxRequests  = 256 // 256 MiB of chunks: 2 s of a 1 Gbit/s link
-	maxCalls     = 16  // releases, manifests and pings
+	maxCalls     = 16  // releases, manifests, block lists and pings
 	maxFollows   = 256
 	maxControl   = 1024 // frames without payload that wait to be written
 	maxEnvelopes = 32   // signed releases in one answer

@@ -30,6 +30,7 @@ const (
 	kindRequest  kind = 0x04
 	kindCancel   kind = 0x05
 	kindPing     kind = 0x06
+	kindLists    kind = 0x07
 
 	kindRoot    kind = 0x11
 	kindSegment kind = 0x12
@@ -39,6 +40,7 @@ const (
 	kindBlock   kind = 0x16
 	kindEnd     kind = 0x17
 	kindPong    kind = 0x18
+	kindEntries kind = 0x19
 )
 
 // The one flag that a kind may have.
@@ -73,6 +75,7 @@ var rules = [...]rule{
 	kindRequest:  {"request", requestSize, requestSize, flagList, 0},
 	kindCancel:   {"cancel", 0, 0, 0, 0},
 	kindPing:     {"ping", 0, 0, 0, 0},
+	kindLists:    {"lists", listsSize, listsSize, 0, 0},
 
 	kindRoot:    {"root", 1, maxPayload, flagMore, 0},
 	kindSegment: {"segment", 1, maxPayload, flagMore, 0},
@@ -82,6 +85,7 @@ var rules = [...]rule{
 	kindBlock:   {"block", 1, content.MaxBlock, flagLast, content.MaxBlocks - 1},
 	kindEnd:     {"end", 0, 0, 0, codeCount - 1},
 	kindPong:    {"pong", 0, 0, 0, 0},
+	kindEntries: {"entries", entryHead + 1, maxPayload, 0, 0},
 }
 
 func (k kind) String() string {

@@ -155,7 +155,7 @@ func FuzzSession(f *testing.F) {
 			t.Fatal(err)
 		}
 		manifest := &manifestCall{releasesCall: releasesCall{call: newCall(s)}, encoded: content.Encoded{ID: h.encoded.ID}}
-		for _, p := range []pending{manifest, &releasesCall{call: newCall(s)}, &pingCall{call: newCall(s)}} {
+		for _, p := range []pending{manifest, &releasesCall{call: newCall(s)}, &pingCall{call: newCall(s)}, &listsCall{call: newCall(s), beyond: MaxLists}} {
 			s.calls <- struct{}{}
 			if err := s.send(p, func(b []byte, id uint32) []byte { return b }); err != nil {
 				t.Fatal(err)
@@ -188,6 +188,7 @@ func FuzzServer(f *testing.F) {
 	f.Add(asking(1, h.encoded.ID, 0, All))
 	f.Add(bytes.Join([][]byte{
 		frame(kindManifest, 0, 0, 1, h.encoded.ID[:]...), frame(kindFollow, 0, 0, 2, h.encoded.ID[:]...),
+		frame(kindLists, 0, 0, 3, append(h.encoded.ID[:len(h.encoded.ID):len(h.encoded.ID)], 0, 0, 0, 0, 0, 0, 0, 9)...),
 		asking(3, h.encoded.ID, 0, 5), asking(4, h.encoded.ID, 1, All), frame(kindCancel, 0, 0, 4),
 		frame(kindPing, 0, 0, 5), frame(kindReleases, 0, 0, 6, []byte("name")...),
 	}, nil))

@@ -2,10 +2,12 @@ package exchange
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +54,13 @@ func TestServerThatBreaksTheProtocol(t *testing.T) {
 	ping := func(t *testing.T, s *Session) error {
 		_, err := s.Ping(t.Context())
 		return err
+	}
+	lists := func(t *testing.T, s *Session) error {
+		_, err := s.Lists(t.Context(), h.encoded.ID, 2, 3)
+		return err
+	}
+	entry := func(chunk byte, n byte, node string) []byte {
+		return append([]byte{0, 0, 0, chunk, 0, n}, node...)
 	}
 	follow := func(t *testing.T, s *Session) error {
 		if _, err := s.Follow(h.encoded.ID, 100, func(*roaring.Bitmap) {}); err != nil {
@@ -103,6 +112,13 @@ func TestServerThatBreaksTheProtocol(t *testing.T) {
 		"root twice":             {manifest, join(frame(kindRoot, 0, 0, 1, root...), frame(kindRoot, 0, 0, 1, root...)), nil},
 		"release before root":    {manifest, frame(kindRelease, 0, 0, 1, 'x'), nil},
 		"done without root":      {manifest, frame(kindEnd, 0, codeDone, 1), nil},
+		"list before the first":  {lists, frame(kindEntries, 0, 0, 1, entry(1, 1, "x")...), nil},
+		"list after the last":    {lists, frame(kindEntries, 0, 0, 1, entry(5, 1, "x")...), nil},
+		"list of a chunk twice":  {lists, frame(kindEntries, 0, 0, 1, append(entry(2, 1, "x"), entry(2, 1, "x")...)...), nil},
+		"list without bytes":     {lists, frame(kindEntries, 0, 0, 1, append(entry(2, 0, ""), 'x')...), nil},
+		"list cut short":         {lists, frame(kindEntries, 0, 0, 1, entry(2, 2, "x")...), nil},
+		"half an entry":          {lists, frame(kindEntries, 0, 0, 1, append(entry(2, 1, "x"), 0, 0)...), nil},
+		"lists for a ping":       {ping, frame(kindEntries, 0, 0, 1, entry(2, 1, "x")...), nil},
 		"too many releases":      {releases, bytes.Repeat(frame(kindRelease, 0, 0, 1, 'x'), maxEnvelopes+1), nil},
 		"too large a release":    {releases, frame(kindRelease, 0, 0, 1, full...), errFrame},
 		"root for a name":        {releases, frame(kindRoot, 0, 0, 1, 'x'), nil},
@@ -251,6 +267,10 @@ func TestClientThatBreaksTheProtocol(t *testing.T) {
 	h.before = func(int, int) { <-proceed } // a reset doesn't wait for a disk
 	x := newExchange(t, newHost(t), newMemory(h), Config{})
 	twice := asking(7, h.encoded.ID, 0, All)
+	lists := func(first, count uint32) []byte {
+		b := binary.BigEndian.AppendUint32(slices.Clone(h.encoded.ID[:]), first)
+		return frame(kindLists, 0, 0, 1, binary.BigEndian.AppendUint32(b, count)...)
+	}
 	for name, c := range map[string][]byte{
 		"garbage":             []byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
 		"kind of the server":  frame(kindBlock, 0, 0, 1, 'x'),
@@ -260,6 +280,9 @@ func TestClientThatBreaksTheProtocol(t *testing.T) {
 		"empty name":          frame(kindReleases, 0, 0, 1),
 		"long name":           frame(kindReleases, 0, 0, 1, make([]byte, maxName+1)...),
 		"4 GiB":               header{length: 1<<32 - 1, kind: kindReleases, id: 1}.append(nil),
+		"no lists":            lists(0, 0),
+		"too many lists":      lists(0, MaxLists+1),
+		"lists beyond any":    lists(MaxChunks-1, 2),
 		"id twice":            append(twice, twice...),
 		"ping with a payload": frame(kindPing, 0, 0, 1, 'x'),
 	} {

@@ -28,7 +28,7 @@ type server struct {
 // The classes of jobs, by which comes first.
 const (
 	followJob  = iota // queued while its map may have changed
-	answerJob         // releases and manifests
+	answerJob         // releases, manifests and block lists
 	requestJob        // blocks
 	jobClasses
 )
@@ -130,6 +130,12 @@ func (s *server) take(h header, payload []byte) error {
 	case kindFollow:
 		t := &telling{id: h.id, content: content.ID(payload), library: s.x.library, log: s.x.log}
 		return s.add(h.id, followJob, t)
+	case kindLists:
+		id, first, end, err := parseLists(payload)
+		if err != nil {
+			return err
+		}
+		return s.add(h.id, answerJob, &listing{id: h.id, content: id, next: first, end: end, library: s.x.library})
 	default:
 		a, err := parseAsk(payload)
 		if err != nil {

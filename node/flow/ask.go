@@ -95,6 +95,11 @@ func (c *core) lacking(i int) int64 {
 
 // pick returns the chunk to ask s for.
 func (c *core) pick(s *source, now time.Time) (int, bool) {
+	for _, i := range c.order.first {
+		if c.order.chunks[i].level != noLevel && s.held.has(c.order.place[i]) && c.suits(s, i, now) {
+			return i, true
+		}
+	}
 	for l := range c.order.levels {
 		level := &c.order.levels[l]
 		left := tries
@@ -124,7 +129,7 @@ func (c *core) suits(s *source, i int, now time.Time) bool {
 		return true
 	}
 	need := s.need(now, c.lacking(i)) - s.latency
-	if need <= askSlack*c.rest {
+	if need <= askSlack*c.rest && !c.order.prefers(i) {
 		return true
 	}
 	for _, o := range c.sources {

@@ -109,6 +109,8 @@ func (c *core) step(now time.Time, ev event) {
 		c.judge(now, ev)
 	case ended:
 		c.end(now, ev)
+	case prefer:
+		c.prefer(now, ev.Chunks)
 	case tick:
 		c.tick(now)
 	}
@@ -222,8 +224,8 @@ func (c *core) level(i int) int8 {
 		return int8(min(ch.holders, rarest))
 	case w == nil || len(w.open) == 0 && ch.wanted()&^w.unjudged != 0:
 		return levelBegun
-	case len(w.open) == 1 && w.open[0].late != discovery.Unknown:
-		return levelBegun
+	case len(w.open) == 1 && w.open[0].late != discovery.Unknown && ch.wanted()&^w.unjudged != 0:
+		return levelBegun // it is late with something that hasn't come from elsewhere
 	}
 	return noLevel
 }
@@ -321,6 +323,7 @@ func (c *core) got(now time.Time, ev judged) {
 	if c.order.chunks[ev.Chunk].holders == 0 {
 		c.order.bare--
 	}
+	c.order.unprefer(ev.Chunk)
 	c.decide(now, ev.Chunk, ev.Peer, Got, discovery.Delivered)
 	if w := c.under[ev.Chunk]; w != nil {
 		for len(w.open) > 0 {

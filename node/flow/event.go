@@ -87,6 +87,8 @@ type (
 		Request requestID
 		Outcome Outcome
 	}
+	// prefer: somebody waits for these chunks, for the first of them most.
+	prefer struct{ Chunks []int }
 	// tick: time passed. Every 100 ms while something is asked.
 	tick struct{}
 )
@@ -98,6 +100,7 @@ func (list) event()    {}
 func (arrived) event() {}
 func (judged) event()  {}
 func (ended) event()   {}
+func (prefer) event()  {}
 func (tick) event()    {}
 
 // An ask is a request to be sent.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/p2pnode/p2pnode/bandwidth"
 	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/discovery"
 )
 
 // A feed is a source at work: it carries out what the core wants of it, on a
@@ -44,7 +45,7 @@ func (d *feed) run(ctx context.Context) {
 		d.flow.inbox.put(have{d.id, m})
 	})
 	if err != nil {
-		d.flow.cfg.Log.Debug("source not followed", zap.Stringer("peer", d.peer), zap.Stringer("content", d.flow.id), zap.Error(err))
+		d.flow.cfg.Log.Debug("source not followed", zap.String("peer", discovery.PeerName(d.peer)), zap.Stringer("content", d.flow.id), zap.Error(err))
 		return
 	}
 	defer stop()

@@ -40,6 +40,21 @@ func (b *inbox) put(evs ...event) {
 	b.ring()
 }
 
+// prefer adds a prefer event, or makes the last one say it too: readers that skip
+// about in a content may call often.
+func (b *inbox) prefer(chunks []int) {
+	b.mu.Lock()
+	if n := len(b.events); n > 0 && !b.closed {
+		if last, ok := b.events[n-1].event.(prefer); ok {
+			b.events[n-1].event = prefer{merge(chunks, last.Chunks)}
+			b.mu.Unlock()
+			return // it has been rung for
+		}
+	}
+	b.mu.Unlock()
+	b.put(prefer{merge(chunks, nil)})
+}
+
 func (b *inbox) add(src Source) {
 	b.mu.Lock()
 	if !b.closed && len(b.sources) < maxSources {

@@ -61,7 +61,13 @@ func (c *core) replace(now time.Time, w *underway) *request {
 	if kept.source.stalled {
 		why = discovery.Stalled
 	}
+	silent := !worse.source.stalled && worse.source.speed.seconds > 0 && !worse.source.heard.After(worse.asked)
 	c.relieve(now, worse, why)
+	if silent {
+		// Else two sources that were fast once and are silent now relieve each other
+		// for ever, each for too short a time to have stalled.
+		c.fail(now, worse.source, worse.chunk, discovery.TooSlow)
+	}
 	c.doubt(now, kept, why)
 	return worse
 }
@@ -88,14 +94,14 @@ func (c *core) remaining(now time.Time) time.Duration {
 }
 
 // outrun reports whether another source would deliver r so much sooner that it
-// should: because it has nothing else to do, or because r would be here long
-// after all the rest.
+// should: because it has nothing else to do, because r would be here long after
+// all the rest, or because somebody waits for it.
 func (c *core) outrun(r *request, now time.Time) bool {
 	eta := r.source.eta(r, now)
 	if eta < leastLate {
 		return false
 	}
-	last := eta > leastPatience && eta > lateSlack*c.rest
+	last := eta > leastPatience && eta > lateSlack*c.rest || c.order.prefers(r.chunk)
 	for _, o := range c.sources {
 		if o == r.source || !last && !o.spare {
 			continue

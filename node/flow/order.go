@@ -49,6 +49,9 @@ type order struct {
 	at     []uint32 // position -> chunk
 	levels [levels]bitset
 	bare   int // chunks not done that no source has
+	// first has the chunks that somebody waits for, the most urgent first: at most
+	// maxFirst, each once, none that is here. They stand in their levels too.
+	first []int
 	// changes grows whenever a chunk comes to stand in a level.
 	changes uint64
 }

@@ -161,6 +161,11 @@ func (m *model) check(t fataler) {
 			t.Fatalf("chunk %d is under way with nothing", i)
 		}
 	}
+	for at, i := range c.order.first {
+		if c.order.chunks[i].done() || slices.Contains(c.order.first[:at], i) || at >= maxFirst {
+			t.Fatalf("preferred: %v", c.order.first)
+		}
+	}
 	if bare != c.order.bare || missing != c.tally.missing {
 		t.Fatalf("bare %d and missing %d, counted as %d and %d", bare, missing, c.order.bare, c.tally.missing)
 	}
@@ -289,7 +294,7 @@ func TestAnyScheduleEndsWhole(t *testing.T) {
 
 func (m *model) anything(t *rapid.T) {
 	m.now = m.now.Add(time.Duration(rapid.Uint32Range(0, 50).Draw(t, "ms")) * time.Millisecond)
-	switch do := rapid.SampledFrom([]string{"join", "leave", "have", "answer", "answer", "answer", "answer", "bad", "judge", "judge", "judge", "end", "tick", "wait"}).Draw(t, "do"); do {
+	switch do := rapid.SampledFrom([]string{"join", "leave", "have", "answer", "answer", "answer", "answer", "bad", "judge", "judge", "judge", "end", "tick", "wait", "prefer"}).Draw(t, "do"); do {
 	case "join":
 		p := peer.ID(fmt.Sprint("p", rapid.IntRange(0, 4).Draw(t, "peer")))
 		m.join(t, p, rapid.SampledFrom(bandwidth.Links[:]).Draw(t, "link"))
@@ -331,6 +336,8 @@ func (m *model) anything(t *rapid.T) {
 		}
 	case "tick":
 		m.step(t, tick{})
+	case "prefer":
+		m.step(t, prefer{rapid.SliceOfN(rapid.IntRange(-1, len(m.verified)), 0, 4).Draw(t, "preferred")})
 	case "wait":
 		m.now = m.now.Add(time.Duration(rapid.Uint32Range(1, 5000).Draw(t, "ms")) * time.Millisecond)
 		m.step(t, tick{})

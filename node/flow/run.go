@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/discovery"
 )
 
 const (
@@ -87,6 +88,13 @@ func (f *Flow) resume() {
 // asked through the new source only. Sources beyond maxSources are ignored. It may
 // be called before Run and while it runs; after that it does nothing.
 func (f *Flow) Add(src Source) { f.inbox.add(src) }
+
+// Prefer has these chunks (indices in the manifest) asked for before any others,
+// in this order, for whoever reads a content while it comes. Those of a later call
+// go before those of an earlier one; what is here, or not in the content, is
+// ignored, and so is what was asked for longest ago if it gets more than 64. It
+// doesn't block, and may be called at any time and often.
+func (f *Flow) Prefer(chunks ...int) { f.inbox.prefer(chunks) }
 
 // Need gives a token when more sources are wanted: some chunk is at none of them,
 // or none of them does what it should. While that lasts it comes again, after 1 s
@@ -181,7 +189,7 @@ func (f *Flow) join(ctx context.Context, group *sync.WaitGroup, src Source) {
 		}
 	}
 	if len(f.core.sources) >= maxSources && f.core.byPeer[src.Peer()] == nil {
-		f.cfg.Log.Debug("source not needed", zap.Stringer("peer", src.Peer()), zap.Stringer("content", f.id))
+		f.cfg.Log.Debug("source not needed", zap.String("peer", discovery.PeerName(src.Peer())), zap.Stringer("content", f.id))
 		return
 	}
 	f.last++
@@ -210,7 +218,7 @@ func (f *Flow) act(now time.Time) bool {
 	}
 	for _, b := range fx.bans {
 		f.cfg.Bans.Ban(b.Peer, b.Until)
-		f.cfg.Log.Warn("peer banned for bad bytes", zap.Stringer("peer", b.Peer), zap.Stringer("content", f.id), zap.Time("until", b.Until))
+		f.cfg.Log.Warn("peer banned for bad bytes", zap.String("peer", discovery.PeerName(b.Peer)), zap.Stringer("content", f.id), zap.Time("until", b.Until))
 	}
 	if fx.need {
 		select {
@@ -237,7 +245,7 @@ func (f *Flow) log(ds []Decision) {
 				fields = append(fields, zap.Int("chunk", d.Chunk))
 			}
 			if d.Peer != "" {
-				fields = append(fields, zap.Stringer("peer", d.Peer))
+				fields = append(fields, zap.String("peer", discovery.PeerName(d.Peer)))
 			}
 			e.Write(fields...)
 		}

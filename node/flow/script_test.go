@@ -40,6 +40,7 @@ var update = flag.Bool("update", false, "write what the core does into testdata"
 //	0s chunk a 3                  list, all blocks asked for, end
 //	0s end a 3 sent               refused, busy, gone, cancelled
 //	0s leave a
+//	0s prefer 3 0-2               somebody waits for these
 //	5s tick                       ticks every 100 ms from the last event to then
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -112,6 +113,10 @@ func (s *script) run(f []string) error {
 		return nil
 	}
 	s.now = at
+	if f[1] == "prefer" {
+		s.step("", prefer{numbers(f[2:])})
+		return nil
+	}
 	name := f[2]
 	id := s.sources[name]
 	switch verb, args := f[1], f[3:]; verb {
