@@ -9,6 +9,7 @@ import (
 
 	ma "github.com/multiformats/go-multiaddr"
 
+	"github.com/p2pnode/p2pnode/node/origin"
 	"github.com/p2pnode/p2pnode/node/trust"
 )
 
@@ -37,11 +38,36 @@ type Config struct {
 	DHTClient bool
 	// Workers bounds the cores used for hashing. Default: half of them.
 	Workers int
+	// CacheQuota is how many bytes content may have on the disk, CacheQuotaShare the
+	// same as a share of the disk (0.1: a tenth); of both the lesser. CacheFloor is
+	// how many bytes of the disk stay free, whatever the quota says. Defaults and
+	// "none": see store.Config, whose fields these are.
+	CacheQuota      int64
+	CacheQuotaShare float64
+	CacheFloor      int64
+	// ScrubPeriod is the time in which everything held is read again, ScrubRate how
+	// many bytes a second that takes at most. Defaults: see store.Config.
+	ScrubPeriod time.Duration
+	ScrubRate   int64
+	// PageBudget is how much of the system's page cache reading content may fill.
+	// Default: see store.Config.
+	PageBudget int64
+	// Seeds are files and folders of this machine, an installed older version for
+	// instance, in which every fetch looks for blocks before it asks others.
+	Seeds []string
 	// FirstSource is how long a fetch waits for a first source before it gives
 	// up. Default 30 s. A fetch that ever had one doesn't give up by itself.
 	FirstSource time.Duration
+	// Origin says how HTTP servers are asked that manifests name.
+	Origin origin.Config
 	// API says whether the local API is served. Default: it is.
 	API APIMode
+	// Gateway is the address, HOST:PORT, on which contents are served over HTTP to
+	// programs of this machine; without GatewayAny it is one of loopback. Whoever
+	// can reach it reads every content of the enterprise, without a credential.
+	// Default: none; the local API serves them to the owner.
+	Gateway    string
+	GatewayAny bool
 	// Line is told of every TCP connection once its remote is admitted, and may
 	// count or hold its bytes (below TLS): see trust.Line. Default: none.
 	Line func(remote trust.Credential) trust.Line
@@ -79,7 +105,7 @@ func (c Config) withDefaults() (Config, error) {
 func (c Config) mdnsOff() bool { return len(c.MDNS) == 1 && c.MDNS[0] == "off" }
 
 // Folders below Data. Each worker owns one; node/trust has its own name for its.
-func (c Config) storeDir() string { return filepath.Join(c.Data, "store") }
+func (c Config) storeDir() string { return filepath.Join(c.Data, "store") } // unless it was moved: see findStore
 func (c Config) dhtDir() string   { return filepath.Join(c.Data, "dht") }
 func (c Config) peersFile() string {
 	return filepath.Join(c.Data, "peers")

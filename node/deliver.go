@@ -3,15 +3,18 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/p2pnode/p2pnode/bandwidth"
 	"github.com/p2pnode/p2pnode/content"
 	"github.com/p2pnode/p2pnode/content/store"
+	"github.com/p2pnode/p2pnode/discovery"
 	"github.com/p2pnode/p2pnode/node/api"
 	"github.com/p2pnode/p2pnode/node/flow"
 	"github.com/p2pnode/p2pnode/node/trust"
@@ -26,6 +29,7 @@ type delivery struct {
 	ref      ref
 	start    time.Time
 	patience time.Duration // for a first source
+	seeds    []string
 
 	mu      sync.Mutex
 	release signedRelease
@@ -43,7 +47,13 @@ func (l local) Get(ctx context.Context, r api.GetRequest, report func(api.FlowSt
 	if err != nil {
 		return api.GetResult{}, api.Errorf(api.Usage, "See what is here: p2pnode content ls", "%w", err)
 	}
-	d := &delivery{node: l.Node, ref: what, start: time.Now(), patience: l.cfg.FirstSource}
+	if r.Move && r.Link {
+		return api.GetResult{}, api.Errorf(api.Usage, "Choose one", "a copy can't be moved and linked")
+	}
+	if _, err := os.Stat(filepath.Dir(r.Output)); errors.Is(err, fs.ErrNotExist) { // rather than once all is here
+		return api.GetResult{}, (&delivery{}).explainExport(r.Output, err)
+	}
+	d := &delivery{node: l.Node, ref: what, start: time.Now(), patience: l.cfg.FirstSource, seeds: slices.Concat(r.Seeds, l.cfg.Seeds)}
 	if report != nil {
 		stop := d.reports(report)
 		defer stop()
@@ -58,11 +68,35 @@ func (l local) Get(ctx context.Context, r api.GetRequest, report func(api.FlowSt
 	if err != nil {
 		return api.GetResult{}, d.explain(err)
 	}
+	if r.Move && c.Pinned() { // what is published here, too: nobody else may have it
+		return api.GetResult{}, api.Errorf(api.Usage, "Leave out --move, or unpin it first: p2pnode content unpin "+c.ID().String(), "%s is pinned: this node is to keep it", d.ref)
+	}
 	output := d.output(c, r.Output)
-	if err := c.Export(ctx, output, store.ExportOptions{Overwrite: r.Overwrite, Progress: d.wrote}); err != nil {
+	options := store.ExportOptions{Overwrite: r.Overwrite, Durable: r.Move, Progress: d.wrote}
+	switch {
+	case r.Move:
+		options.Link = store.MayLink
+	case r.Link:
+		options.Link = store.MustLink
+	}
+	err = c.Export(ctx, output, options)
+	if errors.Is(err, content.ErrCorrupt) { // some of it went bad since it came
+		if c, err = d.bring(ctx); err != nil {
+			return api.GetResult{}, d.explain(err)
+		}
+		err = c.Export(ctx, output, options)
+	}
+	if err != nil {
 		return api.GetResult{}, d.explainExport(output, err)
 	}
-	return d.result(c, output), nil
+	res := d.result(c, output)
+	if r.Move {
+		if _, err := l.remove(c); err != nil {
+			return api.GetResult{}, fmt.Errorf("%s is there, but this node still has it too: %w", output, err)
+		}
+		res.Moved = true
+	}
+	return res, nil
 }
 
 // output returns where the copy goes: a file given a folder goes into it, as with
@@ -92,7 +126,7 @@ func (d *delivery) bring(ctx context.Context) (*store.Content, error) {
 		d.here = c.Progress()
 		d.mu.Unlock()
 	}
-	return d.node.fetch(ctx, id, known, d.patience, func(f *fetch) {
+	return d.node.fetch(ctx, wish{id: id, releases: known, patience: d.patience, seeds: d.seeds}, func(f *fetch) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.fetch, d.tried = f, f.scout.Tried
@@ -191,6 +225,10 @@ func (d *delivery) status() api.FlowStatus {
 	}
 	written, total := d.written, d.total
 	d.mu.Unlock()
+	st.Local = f.localBytes()
+	if c, ok := f.preparing(); ok {
+		st.Phase, st.Done, st.Total = api.Copying, c.Progress(), c.Manifest().Size()
+	}
 	fs, ok := f.flowStatus()
 	if ok {
 		st.Phase, st.Done, st.Total, st.Rate, st.Left = api.Fetching, fs.Done, fs.Total, fs.Rate, api.Seconds(fs.Left)
@@ -232,7 +270,8 @@ func (d *delivery) result(c *store.Content, output string) api.GetResult {
 	}
 	d.mu.Unlock()
 	if fs, ok := f.flowStatus(); ok {
-		r.Here = fs.Resumed
+		r.Local = f.localBytes()
+		r.Here = fs.Resumed - r.Local
 		r.From, _, r.Wasted = byLink(fs)
 	}
 	if r.Name == "" {
@@ -266,12 +305,19 @@ func (d *delivery) explain(err error) error {
 	case errors.Is(err, errNoRelease), errors.Is(err, trust.ErrRollback), errors.Is(err, trust.ErrEquivocation):
 		return api.Errorf(api.NotPermitted, "Ask the publisher for a release: p2pnode add --name N on the publisher's node", "%w", err)
 	case errors.Is(err, content.ErrNoSpace):
-		return api.Errorf(api.NoSpace, "Make room (p2pnode content ls, p2pnode content rm), then run the same command again", "%w", err)
+		return api.Errorf(api.NoSpace, makeRoom+", then run the same command again", "%w", err)
 	case errors.Is(err, context.DeadlineExceeded):
 		if d.fetch.hadSource() {
-			return api.Errorf(api.TimedOut, again, "%s is not complete after %s: %w", d.ref, time.Since(d.start).Round(time.Second), err)
+			why := "its sources are slow"
+			if fs, ok := d.fetch.flowStatus(); ok && fs.Waiting != 0 {
+				why = "it waits: " + fs.Waiting.String()
+				if fs.Waiting == discovery.IsBanned {
+					why = "everything that has it gave other bytes than were published, and isn't asked for a while"
+				}
+			}
+			return api.Errorf(api.TimedOut, again, "%s is not complete after %s, %s: %w", d.ref, roughly(time.Since(d.start)), why, err)
 		}
-		e := api.Errorf(api.NotFound, "See who is connected: p2pnode peer ls. Check the network: p2pnode doctor", "nobody who has %s was found in %s", d.ref, time.Since(d.start).Round(time.Second))
+		e := api.Errorf(api.NotFound, "See who is connected: p2pnode peer ls. Check the network: p2pnode doctor", "nobody who has %s was found in %s", d.ref, roughly(time.Since(d.start)))
 		e.Tried = d.attempts()
 		return e
 	}
@@ -282,6 +328,8 @@ func (d *delivery) explainExport(output string, err error) error {
 	switch {
 	case errors.Is(err, content.ErrNoSpace):
 		return api.Errorf(api.NoSpace, "Make room or give another --output, then run the same command again: nothing is fetched twice", "%w", err)
+	case errors.Is(err, store.ErrNoLink):
+		return api.Errorf(api.Failed, "Leave out --link, or give an --output on the disk of the node's store", "%w", err)
 	case errors.Is(err, fs.ErrExist):
 		return api.Errorf(api.Failed, "Give another --output, or --overwrite to replace what differs", "%w", err)
 	case errors.Is(err, fs.ErrNotExist):

@@ -16,7 +16,7 @@ import (
 // up, so that the first thing that fails is the one to mend.
 func (l local) Doctor(ctx context.Context) ([]api.Check, error) {
 	return []api.Check{
-		l.checkFolder(), l.checkSpace(), l.checkCredential(), l.checkClock(), l.checkListen(),
+		l.checkFolder(), l.checkSpace(), l.checkCredential(), l.checkClock(), l.checkProcess(), l.checkListen(),
 		l.checkNeighbours(), l.checkPeers(ctx), l.checkDHT(ctx), l.checkRefusals(),
 	}, nil
 }
@@ -38,7 +38,7 @@ func (l local) checkFolder() api.Check {
 
 func (l local) checkSpace() api.Check {
 	if err := l.store.Room(0); err != nil {
-		return check("disk", api.Fail, "Make room: p2pnode content ls, p2pnode content rm", "%v", err)
+		return check("disk", api.Fail, makeRoom, "%v", err)
 	}
 	free, err := l.store.Free()
 	if err != nil {
@@ -68,6 +68,22 @@ func (l local) checkClock() api.Check {
 	default:
 		return check("clock", api.Warn, "Set the clock of this machine", "is %s", s)
 	}
+}
+
+func (l local) checkProcess() api.Check {
+	p := l.process()
+	limit := "no limit of memory"
+	if p.MemoryLimit > 0 {
+		limit = fmt.Sprintf("%d of %d MiB of memory", p.Memory>>20, p.MemoryLimit>>20)
+	}
+	state, next := api.OK, ""
+	switch p.Priority {
+	case "mixed":
+		state, next = api.Warn, "Restart the node; if it stays so, something else sets the priority of its threads"
+	case "":
+		p.Priority = "unknown"
+	}
+	return check("process", state, next, "priority %s, hashing on %d %s, %s", p.Priority, p.HashCores, plural(p.HashCores, "core", "cores"), limit)
 }
 
 func (l local) checkListen() api.Check {

@@ -45,30 +45,49 @@ type unfoundError struct {
 }
 
 func (e *unfoundError) Error() string {
-	return fmt.Sprintf("nobody who has %s was found in %s", e.what, e.after.Round(time.Second))
+	return fmt.Sprintf("nobody who has %s was found in %s", e.what, roughly(e.after))
+}
+
+// roughly rounds a time for people: what took less than a second took some time.
+func roughly(d time.Duration) time.Duration {
+	if d < time.Second {
+		return max(d.Round(10*time.Millisecond), 10*time.Millisecond)
+	}
+	return d.Round(time.Second)
 }
 
 func (e *unfoundError) Unwrap() error { return content.ErrNotFound }
 
-// A fetch brings one content here. There is one at a time for a content; who
-// else wants it waits for that one.
-type fetch struct {
-	node     *Node
+// A wish says what a fetch is to bring, and how.
+type wish struct {
 	id       content.ID
 	releases []signedRelease // known before
 	patience time.Duration   // for a first source
-	scout    *scout
+	// seeds are files of the user's that may have some of it.
+	seeds []string
+	// stream says that somebody reads it while it comes: what is asked for first
+	// counts for more than what could be saved by looking around first.
+	stream bool
+}
+
+// A fetch brings one content here. There is one at a time for a content; who
+// else wants it waits for that one.
+type fetch struct {
+	wish
+	node  *Node
+	scout *scout
 
 	slots    chan struct{} // right to ask for the manifest
 	manifest chan holding  // the first that a holder gave and a release vouches for
-	begun    chan struct{} // closed when flow and target are set
+	settled  chan struct{} // closed when target and preparation are set
+	begun    chan struct{} // closed when flow is set
 	joined   chan struct{} // closed when the first source joined the flow
 	join     sync.Once
 	done     chan struct{}
 
-	// Set before begun is closed.
-	flow   *flow.Flow
-	target *store.Content
+	target      *store.Content
+	preparation *preparation
+	flow        *flow.Flow
 
 	mu      sync.Mutex
 	refused error // why the last manifest was
@@ -88,15 +107,15 @@ type fetchTable struct {
 }
 
 // fetch brings a content into the store, whole and verified. What is here already
-// counts only with a release that is valid now (known): its publisher may have
-// been revoked since, and a crash may have come before the release. Several callers may
-// fetch the same, the first one's patience counts; status is told the fetch.
-func (n *Node) fetch(ctx context.Context, id content.ID, known []signedRelease, patience time.Duration, status func(*fetch)) (*store.Content, error) {
+// counts only with a release that is valid now: its publisher may have been
+// revoked since, and a crash may have come before the release. Several callers may
+// fetch the same, the first one's wish counts; status is told the fetch.
+func (n *Node) fetch(ctx context.Context, w wish, status func(*fetch)) (*store.Content, error) {
 	for {
-		if c, ok := n.store.Get(id); ok && c.Complete() && len(known) > 0 {
+		if c, ok := n.store.Get(w.id); ok && c.Complete() && len(w.releases) > 0 {
 			return c, nil
 		}
-		f, mine := n.fetches.begin(n, id, known, patience)
+		f, mine := n.fetches.begin(n, w)
 		status(f)
 		if mine {
 			c, err := f.run(ctx)
@@ -111,19 +130,19 @@ func (n *Node) fetch(ctx context.Context, id content.ID, known []signedRelease, 
 	}
 }
 
-func (t *fetchTable) begin(n *Node, id content.ID, known []signedRelease, patience time.Duration) (f *fetch, mine bool) {
+func (t *fetchTable) begin(n *Node, w wish) (f *fetch, mine bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if f, ok := t.byID[id]; ok {
+	if f, ok := t.byID[w.id]; ok {
 		return f, false
 	}
 	f = &fetch{
-		node: n, id: id, releases: known, patience: patience,
+		wish: w, node: n,
 		slots: make(chan struct{}, maxManifests), manifest: make(chan holding),
-		begun: make(chan struct{}), joined: make(chan struct{}), done: make(chan struct{}),
+		settled: make(chan struct{}), begun: make(chan struct{}), joined: make(chan struct{}), done: make(chan struct{}),
 	}
-	f.scout = n.newScout(content.Hash(id), f.use)
-	t.byID[id] = f
+	f.scout = n.newScout(content.Hash(w.id), f.use)
+	t.byID[w.id] = f
 	return f, true
 }
 
@@ -182,24 +201,44 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 	start := time.Now()
 	patience := time.NewTimer(f.patience)
 	defer patience.Stop()
+	var room *store.Reservation
+	met := false // somebody who has it
 	c, ok := f.node.store.Get(f.id)
 	if !ok || len(f.releases) == 0 {
 		h, err := f.await(ctx, start, patience.C)
 		if err != nil {
 			return nil, err
 		}
-		patience.Stop() // there was a source
-		if c, err = f.begin(h); err != nil {
+		patience.Stop()
+		met = true
+		if c, room, err = f.begin(h); err != nil {
+			return nil, err
+		}
+	} else {
+		var err error
+		if room, err = c.Reserve(); err != nil {
 			return nil, err
 		}
 	}
+	defer room.Release()
+	f.settle(c)
+	if err := f.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if !met {
+		patience.Reset(f.patience) // nobody was looked for while this disk was
+	}
 	flowing, giveUp := context.WithCancelCause(ctx) // not ctx: the scout has that
 	defer giveUp(nil)
-	f.target = c
 	f.flow = flow.New(flow.Config{
 		Target: c, Rank: rank.Rank, Outcome: outcome, Workers: f.node.cfg.Workers,
 		Ring: f.node.ring, Bans: f.node.bans, Log: f.node.log.Named("flow"),
 	})
+	web := newOrigins(f.node.web, c, f.hasSource, f.node.log.Named("origin"))
+	g.Go(func() error { return web.Run(flowing) })
+	for _, s := range web.Sources() {
+		f.flow.Add(s)
+	}
 	close(f.begun)
 	g.Go(func() error {
 		joined := f.joined
@@ -207,6 +246,8 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 			select {
 			case <-flowing.Done():
 				return nil
+			case <-f.preparation.learnt:
+				web.Learnt()
 			case <-f.flow.Need():
 				f.scout.Look()
 			case <-joined:
@@ -227,6 +268,9 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 	f.node.announceWhole(c)
 	return c, nil
 }
+
+// hasSource notes that somebody has some of the content.
+func (f *fetch) hasSource() { f.join.Do(func() { close(f.joined) }) }
 
 // hadSource reports whether anybody with some of the content was ever asked.
 func (f *fetch) hadSource() bool {
@@ -272,21 +316,23 @@ func (f *fetch) await(ctx context.Context, start time.Time, patience <-chan time
 	}
 }
 
-// begin makes the content in the store, and tells others that it is here.
-func (f *fetch) begin(h holding) (*store.Content, error) {
-	c, err := f.node.store.Begin(h.encoded)
+// begin makes the content in the store, with room for what is missing of it, and
+// tells others that it is here.
+func (f *fetch) begin(h holding) (*store.Content, *store.Reservation, error) {
+	c, room, err := f.node.store.Receive(h.encoded)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, r := range h.releases {
 		if err := c.AddRelease(r.envelope); err != nil {
-			return nil, fmt.Errorf("keep release of %s: %w", r.Name, err)
+			room.Release()
+			return nil, nil, fmt.Errorf("keep release of %s: %w", r.Name, err)
 		}
 		f.node.catalogue.add(r)
 	}
 	f.node.exchange.Arrived()
 	f.node.announce(content.Hash(f.id))
-	return c, nil
+	return c, room, nil
 }
 
 // use makes what it can of a session: the manifest first, if it is still wanted,
@@ -295,7 +341,20 @@ func (f *fetch) use(ctx context.Context, x *exchange.Session) {
 	if !f.ask(ctx, x) {
 		return
 	}
-	f.flow.Add(&source{Session: x, link: f.node.link(x.Peer()), joined: func() { f.join.Do(func() { close(f.joined) }) }})
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		f.preparation.lister.ask(ctx, x, f.node.log)
+	}()
+	defer func() { <-asked }() // ends as this does: with ctx, or the session
+	select {
+	case <-f.begun:
+	case <-ctx.Done():
+		return
+	case <-x.Done():
+		return
+	}
+	f.flow.Add(&source{Session: x, link: f.node.link(x.Peer()), joined: f.hasSource})
 	select {
 	case <-ctx.Done():
 	case <-x.Done():
@@ -303,12 +362,12 @@ func (f *fetch) use(ctx context.Context, x *exchange.Session) {
 }
 
 // ask asks a peer for the manifest once it says that it holds some of the
-// content. It reports whether the flow has begun, with whoever's manifest.
+// content. It reports whether one is here by now, whoever's.
 func (f *fetch) ask(ctx context.Context, x *exchange.Session) bool {
 	holds := make(chan struct{})
 	var once sync.Once
 	select {
-	case <-f.begun:
+	case <-f.settled:
 		return true
 	default:
 	}
@@ -323,7 +382,7 @@ func (f *fetch) ask(ctx context.Context, x *exchange.Session) bool {
 	defer stop()
 	for {
 		select {
-		case <-f.begun:
+		case <-f.settled:
 			return true
 		case <-ctx.Done():
 			return false
@@ -333,7 +392,7 @@ func (f *fetch) ask(ctx context.Context, x *exchange.Session) bool {
 		case <-time.After(askAnyway): // held without a whole chunk, or of no chunk at all
 		}
 		select {
-		case <-f.begun:
+		case <-f.settled:
 			return true
 		case <-ctx.Done():
 			return false
@@ -345,7 +404,7 @@ func (f *fetch) ask(ctx context.Context, x *exchange.Session) bool {
 		if err == nil {
 			select {
 			case f.manifest <- h:
-			case <-f.begun:
+			case <-f.settled:
 			case <-ctx.Done():
 				return false
 			}

@@ -15,6 +15,7 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/p2pnode/p2pnode/bandwidth"
+	"github.com/p2pnode/p2pnode/discovery"
 	"github.com/p2pnode/p2pnode/node/api"
 	"github.com/p2pnode/p2pnode/node/trust"
 )
@@ -36,17 +37,16 @@ func (l local) Status(context.Context) (api.Status, error) {
 	st := api.Status{
 		Version: Version(), Peer: me.Peer.String(), Name: me.Name, Site: me.Site,
 		Enterprise: l.identity.Enterprise(), Roles: me.Roles.Strings(), Data: l.cfg.Data,
-		Listen: l.listening(), Ready: l.isReady(), Started: l.started, Looking: l.looking(),
+		Listen: l.listening(), Gateway: l.address(), Ready: l.isReady(), Started: l.started, Looking: l.looking(), Process: l.process(),
 	}
-	for _, c := range l.store.List() {
-		st.Store.Contents++
-		st.Store.Used += c.Progress()
-	}
-	free, err := l.store.Free()
+	u, err := l.store.Usage()
 	if err != nil {
 		return st, err
 	}
-	st.Store.Free = free
+	st.Store = api.Store{
+		Contents: u.Contents, Used: u.Used, Free: u.Free, Quota: u.Quota, Pinned: u.Pinned,
+		Damaged: u.Damaged, Scrubbed: l.store.ScrubbedSince(),
+	}
 	for _, p := range l.host.Network().Peers() {
 		switch l.link(p) {
 		case bandwidth.LAN:
@@ -80,10 +80,47 @@ func (l local) warnings(st api.Status) []api.Warning {
 	if left := time.Until(l.identity.Credential().NotAfter); left < 0 {
 		out = append(out, api.Warning{Code: "credential-expired", Message: "this node's credential has run out and could not be renewed", Next: "Make sure that the node that issues credentials can be reached"})
 	}
+	if err := l.identity.Broken(); err != nil {
+		out = append(out, api.Warning{Code: "trust-state", Message: "what this node has to remember could not be written, so nothing new is accepted: " + err.Error(), Next: "Check the disk, then restart the node"})
+	}
+	if err := l.identity.TurnedBack(); err != nil {
+		out = append(out, api.Warning{Code: "turned-back", Message: err.Error(), Next: "See that this folder runs on one machine only, and invite again who joined since the backup: p2pnode invite"})
+	}
+	if id, why := l.changedInPlace(); why != nil {
+		out = append(out, api.Warning{Code: "changed-in-place", Message: "a file that was added in place is not what it was: " + why.Error(),
+			Next: "See which: p2pnode content show " + id + ". Add it again: p2pnode add --reference PATH, or remove it: p2pnode content rm " + id})
+	}
+	for id, trouble := range l.store.Trouble() {
+		out = append(out, api.Warning{Code: "disk-trouble", Message: fmt.Sprintf("content %v can't be read or kept: %s", id, trouble),
+			Next: "Check the disk of the data folder; once it works the node goes on by itself"})
+		break // one says it all
+	}
 	if err := l.store.Room(0); err != nil {
-		out = append(out, api.Warning{Code: "low-space", Message: err.Error(), Next: "Remove content: p2pnode content ls, p2pnode content rm"})
+		out = append(out, api.Warning{Code: "low-space", Message: err.Error(), Next: makeRoom})
+	} else if s := st.Store; s.Used >= s.Quota-s.Quota/20 && s.Pinned >= s.Quota-s.Quota/5 {
+		out = append(out, api.Warning{
+			Code: "quota-full", Message: fmt.Sprintf("content has %s of its quota of %s, and %s of it are pinned", iBytes(s.Used), iBytes(s.Quota), iBytes(s.Pinned)),
+			Next: "Let contents go (p2pnode content unpin), or raise the quota (p2pnode run --cache-quota)",
+		})
+	}
+	if st.Store.Damaged > 0 {
+		out = append(out, api.Warning{
+			Code: "damage", Message: fmt.Sprintf("%d %s went bad on the disk; the bad parts are not served, and fetched again as soon as somebody has them", st.Store.Damaged, plural(st.Store.Damaged, "content", "contents")),
+			Next: "See which: p2pnode content ls. Check the disk: if this comes back, replace it",
+		})
 	}
 	return out
+}
+
+// changedInPlace returns a content that stands on files of the user's of which one
+// changed, and what happened to it.
+func (n *Node) changedInPlace() (id string, why error) {
+	for _, c := range n.store.List() {
+		if _, changed := c.References(); len(changed) > 0 {
+			return c.ID().String(), changed[0]
+		}
+	}
+	return "", nil
 }
 
 // unwanted returns why this node was refused by others lately; empty if it
@@ -269,7 +306,7 @@ func (l local) Decisions(_ context.Context, limit int) ([]api.Decision, error) {
 	for _, d := range slices.Backward(all) {
 		a := api.Decision{Time: d.Time, Content: d.Content.String(), Chunk: d.Chunk, Verb: d.Verb.String(), Reason: d.Reason.String()}
 		if d.Peer != "" {
-			a.Peer = d.Peer.String()
+			a.Peer = discovery.PeerName(d.Peer)
 		}
 		out = append(out, a)
 	}

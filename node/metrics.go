@@ -18,6 +18,8 @@ type collector struct {
 	node                                               *Node
 	build, peers, contents, used, free                 *prometheus.Desc
 	delivered, wasted, served, refused, keys, dhtPeers *prometheus.Desc
+
+	limit, reserved, pinned, evicted, evictedBytes, damaged, healed, scrubbed, scrubbedSince *prometheus.Desc
 }
 
 func newCollector(n *Node) *collector {
@@ -25,18 +27,27 @@ func newCollector(n *Node) *collector {
 		return prometheus.NewDesc("p2pnode_"+name, help, labels, nil)
 	}
 	return &collector{
-		node:      n,
-		build:     d("build_info", "The program's version; always 1.", "version"),
-		peers:     d("peers", "Members connected now, by link class.", "link"),
-		contents:  d("contents", "Contents in the store, whole or in part."),
-		used:      d("cache_bytes", "Verified bytes in the store."),
-		free:      d("disk_free_bytes", "Bytes free on the store's file system."),
-		delivered: d("delivered_bytes_total", "Bytes fetched and verified, each counted once, by link class.", "link"),
-		wasted:    d("wasted_bytes_total", "Bytes that crossed a network for nothing.", "reason"),
-		served:    d("served_bytes_total", "Bytes of blocks sent to peers."),
-		refused:   d("refused_connections", "Connections refused lately, as far as they are remembered."),
-		keys:      d("announced_keys", "Keys announced in the DHT."),
-		dhtPeers:  d("dht_servers", "Servers in the DHT routing table."),
+		node:          n,
+		build:         d("build_info", "The program's version; always 1.", "version"),
+		peers:         d("peers", "Members connected now, by link class.", "link"),
+		contents:      d("contents", "Contents in the store, whole or in part."),
+		used:          d("cache_bytes", "Verified bytes in the store."),
+		free:          d("disk_free_bytes", "Bytes free on the store's file system."),
+		limit:         d("cache_limit_bytes", "Quota of the store: what contents may take."),
+		reserved:      d("cache_reserved_bytes", "Bytes reserved for contents under way, yet to come."),
+		pinned:        d("cache_pinned_bytes", "Verified bytes of pinned contents."),
+		evicted:       d("evicted_contents_total", "Contents that were evicted to make room."),
+		evictedBytes:  d("evicted_bytes_total", "Bytes of contents that were evicted to make room."),
+		damaged:       d("damaged_blocks_total", "Blocks that were found to have gone bad on the disk."),
+		healed:        d("healed_blocks_total", "Blocks that had gone bad and were fetched again."),
+		scrubbed:      d("scrubbed_bytes_total", "Bytes read again by the scrub."),
+		scrubbedSince: d("scrubbed_since_timestamp_seconds", "Since when everything in the store was read again, or written."),
+		delivered:     d("delivered_bytes_total", "Bytes fetched and verified, each counted once, by link class.", "link"),
+		wasted:        d("wasted_bytes_total", "Bytes that crossed a network for nothing.", "reason"),
+		served:        d("served_bytes_total", "Bytes of blocks sent to peers."),
+		refused:       d("refused_connections", "Connections refused lately, as far as they are remembered."),
+		keys:          d("announced_keys", "Keys announced in the DHT."),
+		dhtPeers:      d("dht_servers", "Servers in the DHT routing table."),
 	}
 }
 
@@ -59,15 +70,22 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(c.peers, float64(peers[bandwidth.LAN]), bandwidth.LAN.String())
 	gauge(c.peers, float64(peers[bandwidth.WAN]), bandwidth.WAN.String())
-	var used int64
-	all := n.store.List()
-	for _, held := range all {
-		used += held.Progress()
+	if u, err := n.store.Usage(); err == nil {
+		gauge(c.contents, float64(u.Contents))
+		gauge(c.used, float64(u.Used))
+		gauge(c.free, float64(u.Free))
+		gauge(c.limit, float64(u.Quota))
+		gauge(c.reserved, float64(u.Reserved))
+		gauge(c.pinned, float64(u.Pinned))
 	}
-	gauge(c.contents, float64(len(all)))
-	gauge(c.used, float64(used))
-	if free, err := n.store.Free(); err == nil {
-		gauge(c.free, float64(free))
+	stats := n.store.Stats()
+	count(c.evicted, float64(stats.Evicted.Load()))
+	count(c.evictedBytes, float64(stats.EvictedBytes.Load()))
+	count(c.damaged, float64(stats.Damaged.Load()))
+	count(c.healed, float64(stats.Healed.Load()))
+	count(c.scrubbed, float64(stats.Scrubbed.Load()))
+	if since := n.store.ScrubbedSince(); !since.IsZero() {
+		gauge(c.scrubbedSince, float64(since.Unix()))
 	}
 	var duplicate, corrupt int64
 	for i, share := range n.fetches.brought() {

@@ -19,11 +19,13 @@ import (
 	"github.com/p2pnode/p2pnode/bandwidth"
 	"github.com/p2pnode/p2pnode/content"
 	"github.com/p2pnode/p2pnode/content/store"
+	"github.com/p2pnode/p2pnode/discovery"
 	"github.com/p2pnode/p2pnode/discovery/dht"
 	"github.com/p2pnode/p2pnode/discovery/mdns"
 	"github.com/p2pnode/p2pnode/node/api"
 	"github.com/p2pnode/p2pnode/node/exchange"
 	"github.com/p2pnode/p2pnode/node/flow"
+	"github.com/p2pnode/p2pnode/node/origin"
 	"github.com/p2pnode/p2pnode/node/trust"
 )
 
@@ -39,11 +41,13 @@ type Node struct {
 	admission *trust.Admission
 	host      host.Host
 	store     *store.Store
+	web       *origin.Client // HTTP servers that manifests name
 	dht       *dht.DHT
 	mdns      *mdns.Service // nil if off
 	exchange  *exchange.Exchange
 	server    *api.Server // nil if the API is off
-	keeper    *keeper
+	front
+	keeper *keeper
 	members
 
 	ready   chan struct{}
@@ -54,8 +58,10 @@ type Node struct {
 type members struct {
 	catalogue *catalogue
 	fetches   fetchTable
+	gates     *gateTable
 	ring      *flow.Ring
 	bans      *bans
+	repairs   *repairs
 }
 
 // New opens a node's folder, makes an enterprise of one in it if it is fresh, and
@@ -69,7 +75,8 @@ func New(cfg Config, log *zap.Logger) (_ *Node, err error) {
 		cfg: cfg, log: log, started: time.Now(), registry: prometheus.NewRegistry(), ready: make(chan struct{}),
 		members: members{
 			catalogue: newCatalogue(), fetches: fetchTable{byID: make(map[content.ID]*fetch)},
-			ring: flow.NewRing(0), bans: newBans(),
+			gates: newGateTable(),
+			ring:  flow.NewRing(0), bans: newBans(), repairs: newRepairs(),
 		},
 	}
 	defer func() {
@@ -77,10 +84,13 @@ func New(cfg Config, log *zap.Logger) (_ *Node, err error) {
 			err = errors.Join(err, n.Close())
 		}
 	}()
-	if n.identity, n.founded, err = openIdentity(cfg); err != nil {
+	if n.identity, n.founded, err = openIdentity(cfg, log.Named("trust")); err != nil {
 		return nil, err
 	}
 	if err := n.openStore(); err != nil {
+		return nil, err
+	}
+	if n.web, err = origin.New(cfg.Origin); err != nil {
 		return nil, err
 	}
 	if err := n.openNetwork(); err != nil {
@@ -90,8 +100,11 @@ func New(cfg Config, log *zap.Logger) (_ *Node, err error) {
 		return nil, err
 	}
 	n.registry.MustRegister(newCollector(n))
+	if n.front, err = openFront(n); err != nil {
+		return nil, err
+	}
 	if cfg.API == APISocket {
-		if n.server, err = api.NewServer(cfg.Data, local{n}, n.registry, log.Named("api")); err != nil {
+		if n.server, err = api.NewServer(cfg.Data, local{n}, n.gateway, n.registry, log.Named("api")); err != nil {
 			return nil, err
 		}
 	}
@@ -100,8 +113,8 @@ func New(cfg Config, log *zap.Logger) (_ *Node, err error) {
 
 // openIdentity loads the identity in the data folder, or makes an enterprise of
 // one there.
-func openIdentity(cfg Config) (id *trust.Identity, founded bool, err error) {
-	id, err = trust.Load(cfg.Data)
+func openIdentity(cfg Config, log *zap.Logger) (id *trust.Identity, founded bool, err error) {
+	id, err = trust.Load(cfg.Data, trust.WithLog(log))
 	if errors.Is(err, trust.ErrNoIdentity) {
 		site, name := cfg.Site, cfg.Name
 		if site == "" {
@@ -110,7 +123,7 @@ func openIdentity(cfg Config) (id *trust.Identity, founded bool, err error) {
 		if name == "" {
 			name = hostName()
 		}
-		id, err = trust.Init(cfg.Data, site, name)
+		id, err = trust.Init(cfg.Data, site, name, trust.WithLog(log))
 		return id, err == nil, err
 	}
 	if err != nil {
@@ -139,7 +152,19 @@ func hostName() string {
 }
 
 func (n *Node) openStore() (err error) {
-	n.store, err = store.Open(store.Config{Dir: n.cfg.storeDir()}, n.log.Named("store"))
+	pages := n.cfg.PageBudget
+	if m, err := Memory(); pages == 0 && err == nil {
+		pages = min(256<<20, m/16) // of what a container may have, which the store doesn't ask
+	}
+	dir, err := findStore(n.cfg.Data)
+	if err != nil {
+		return err
+	}
+	n.store, err = store.Open(store.Config{
+		Dir: dir, Quota: n.cfg.CacheQuota, QuotaShare: n.cfg.CacheQuotaShare, Floor: n.cfg.CacheFloor,
+		ScrubPeriod: n.cfg.ScrubPeriod, ScrubRate: n.cfg.ScrubRate, PageBudget: pages,
+		Hooks: store.Hooks{Evicted: n.withdraw, Damaged: n.repairs.add},
+	}, n.log.Named("store"))
 	return err
 }
 
@@ -204,6 +229,11 @@ func (n *Node) Run(ctx context.Context) error {
 		return watchNetwork(ctx, n.log.Named("network"), func() { n.mend(ctx) })
 	})
 	work("announce", n.announceAll)
+	work("repair", n.repair)
+	work("gates", n.gates.Run)
+	if n.door != nil {
+		work("gateway", n.serveGateway)
+	}
 	if n.server != nil {
 		work("api", n.server.Run)
 	}
@@ -221,6 +251,7 @@ func (n *Node) Close() (err error) {
 
 func (n *Node) close() error {
 	var errs []error
+	errs = append(errs, n.front.Close())
 	if n.server != nil {
 		errs = append(errs, n.server.Close())
 	}
@@ -229,6 +260,9 @@ func (n *Node) close() error {
 	}
 	if n.host != nil {
 		errs = append(errs, n.host.Close())
+	}
+	if n.web != nil {
+		errs = append(errs, n.web.Close())
 	}
 	if n.store != nil {
 		errs = append(errs, n.store.Close())
@@ -262,8 +296,8 @@ func (n *Node) call(p peer.ID) string {
 }
 
 func shortPeer(p peer.ID) string {
-	s := p.String()
-	if len(s) < 12 {
+	s := discovery.PeerName(p)
+	if len(s) < 12 || s == string(p) { // an HTTP server's is its address
 		return s
 	}
 	return s[:8] + "…" + s[len(s)-5:]

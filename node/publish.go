@@ -4,18 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/content/archive"
 	"github.com/p2pnode/p2pnode/content/chunker"
+	"github.com/p2pnode/p2pnode/content/store/disk"
 )
 
 // How files become a content
@@ -40,6 +39,10 @@ import (
 // A file that changes meanwhile ends the publication: files are compared with
 // the survey when opened and when read, and all of them and their folders once
 // more after the first pass. So what was published did exist, all at one moment.
+//
+// Files may also be where they will be: in the stage, by somebody else's hand
+// (publishStaged), or at the user's, to be served from there (publishInPlace).
+// Then they are cut and hashed, read back, and nothing is written.
 //
 // # Where the time goes
 //
@@ -72,8 +75,8 @@ const (
 // folder before what is in it.
 type publishStage interface {
 	Mkdir(path string) error
-	Create(path string) (*os.File, error)
-	Open(path string) (*os.File, error) // to read back
+	Create(path string) (disk.File, error)
+	Open(path string) (disk.File, error) // to read back
 }
 
 // publishOptions are what publish need not be told.
@@ -83,25 +86,32 @@ type publishOptions struct {
 	// Workers is how many cores hash. Zero: half of what Go may use; reading,
 	// writing and cutting take the other half.
 	Workers int
-	// Known reports whether a chunk is held already. Nil: none is.
-	Known func(content.Hash) bool
+	// Known returns how many of the bytes are in blocks that are held already. Nil:
+	// none are.
+	Known func(context.Context, *content.Manifest, [][]content.Block) (int64, error)
+	// Room is asked whether so many bytes fit, before the first is written. Nil:
+	// they do.
+	Room func(size int64) error
 	// Progress is called often, by one goroutine at a time. Nil: nobody cares.
 	Progress func(phase string, done, total int64)
 }
 
 // The phases of a publication.
 const (
+	publishUnpacks  = "unpack"
 	publishReads    = "read"
 	publishVerifies = "verify"
 )
 
-// A published content is in its stage, whole and verified, ready to be committed.
+// A published content is whole and verified in its stage, ready to be committed,
+// or where the user has it.
 type published struct {
 	Encoded  content.Encoded
 	Manifest *content.Manifest
 	Blocks   [][]content.Block // of each chunk
 	Files    int               // folders not counted
-	New      int64             // bytes of chunks that were not known
+	New      int64             // bytes of blocks that were not known
+	Unpacked *archive.Tree     // the archive that it was, nil if it was none
 }
 
 // publish makes a content of paths in stage. One file makes a single content, a
@@ -114,15 +124,45 @@ func publish(ctx context.Context, stage publishStage, paths []string, opt publis
 	if err != nil {
 		return nil, err
 	}
+	return newPublisher(stage, true, entries, opt).publish(ctx, opt)
+}
+
+// publishStaged makes a content of the files that are in stage already, in the
+// order of a manifest. Errors are those of publish.
+func publishStaged(ctx context.Context, stage publishStage, files []content.File, opt publishOptions) (*published, error) {
+	entries := make([]publishEntry, len(files))
+	for i, f := range files {
+		entries[i].File = f
+	}
+	return newPublisher(stage, false, entries, opt).publish(ctx, opt)
+}
+
+// publishInPlace makes a content of paths and leaves the files where they are:
+// entries says where that is, one for each of the manifest's. Errors are those of
+// publish.
+func publishInPlace(ctx context.Context, paths []string, opt publishOptions) (made *published, entries []publishEntry, err error) {
+	if entries, err = survey(ctx, paths); err != nil {
+		return nil, nil, err
+	}
+	made, err = newPublisher(nil, false, entries, opt).publish(ctx, opt)
+	return made, entries, err
+}
+
+// publish makes a content of the publisher's entries.
+func (p *publisher) publish(ctx context.Context, opt publishOptions) (*published, error) {
 	m := &content.Manifest{Type: opt.Type, Labels: opt.Labels}
-	for _, e := range entries {
+	for _, e := range p.entries {
 		m.Files = append(m.Files, e.File)
 	}
 	if err := checkEarly(m); err != nil {
 		return nil, err
 	}
-	p := newPublisher(stage, entries, opt)
 	p.total = m.Size()
+	if p.copies && opt.Room != nil {
+		if err := opt.Room(p.total); err != nil {
+			return nil, err
+		}
+	}
 	if err := p.read(ctx); err != nil {
 		return nil, err
 	}
@@ -131,13 +171,16 @@ func publish(ctx context.Context, stage publishStage, paths []string, opt publis
 	if err != nil {
 		return nil, err
 	}
-	for _, e := range entries {
-		if err := e.unchanged(); err != nil {
-			return nil, err
-		}
+	if err := p.unchanged(); err != nil {
+		return nil, err
 	}
 	if err := p.verify(ctx, m); err != nil {
 		return nil, err
+	}
+	if !p.copies { // what was read back is what the others will get
+		if err := p.unchanged(); err != nil {
+			return nil, err
+		}
 	}
 
 	out := &published{Encoded: enc, Manifest: m, Blocks: p.blocks}
@@ -146,12 +189,25 @@ func publish(ctx context.Context, stage publishStage, paths []string, opt publis
 			out.Files++
 		}
 	}
-	for _, c := range m.Chunks {
-		if opt.Known == nil || !opt.Known(c.Hash) {
-			out.New += int64(c.Size)
+	out.New = m.Size()
+	if opt.Known != nil {
+		known, err := opt.Known(ctx, m, p.blocks)
+		if err != nil {
+			return nil, err
 		}
+		out.New -= known
 	}
 	return out, nil
+}
+
+// unchanged reports the first file or folder that is no longer what was surveyed.
+func (p *publisher) unchanged() error {
+	for _, e := range p.entries {
+		if err := e.unchanged(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkEarly refuses what Encode would after an hour of reading: all but the
@@ -166,7 +222,8 @@ func checkEarly(m *content.Manifest) error {
 
 // A publisher is one publication under way.
 type publisher struct {
-	stage   publishStage
+	stage   publishStage // nil if everything is at the user's, and stays there
+	copies  bool         // of the entries, into the stage
 	entries []publishEntry
 	workers int
 	report  func(phase string, done, total int64)
@@ -181,9 +238,10 @@ type publisher struct {
 	blocks [][]content.Block
 }
 
-func newPublisher(stage publishStage, entries []publishEntry, opt publishOptions) *publisher {
+func newPublisher(stage publishStage, copies bool, entries []publishEntry, opt publishOptions) *publisher {
 	p := &publisher{
 		stage:   stage,
+		copies:  copies,
 		entries: entries,
 		workers: opt.Workers,
 		report:  opt.Progress,
@@ -198,23 +256,6 @@ func newPublisher(stage publishStage, entries []publishEntry, opt publishOptions
 	}
 	p.jobs = make(chan *publishJob, 2*p.workers)
 	return p
-}
-
-// A publishPiece is a part of a large file, or a small one.
-type publishPiece struct {
-	users atomic.Int32 // writer and hashing job; the last puts it back
-	fresh []byte       // what was read into buf
-	// The fresh bytes begin at MaxBlock: before them goes what was left of the
-	// piece before, which is less than a block.
-	buf [content.MaxBlock + publishPieceSize]byte
-}
-
-func (p *publisher) piece() *publishPiece { return p.pieces.Get().(*publishPiece) }
-
-func (p *publisher) done(piece *publishPiece) {
-	if piece.users.Add(-1) == 0 {
-		p.pieces.Put(piece)
-	}
 }
 
 // A publishJob hashes blocks.
@@ -241,6 +282,7 @@ func (p *publisher) feed(ctx context.Context) error {
 		e := &p.entries[i]
 		var err error
 		switch {
+		case e.Mode.IsDir() && !p.copies:
 		case e.Mode.IsDir():
 			err = stageError(e.Path, p.stage.Mkdir(e.Path))
 		case e.Size <= publishPieceSize:
@@ -295,152 +337,6 @@ func (p *publisher) work(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-}
-
-// small copies a file of at most a piece into the stage and hashes its blocks.
-func (p *publisher) small(e *publishEntry) ([]content.Block, error) {
-	from, err := e.open()
-	if err != nil {
-		return nil, err
-	}
-	defer from.Close()
-	piece := p.piece()
-	defer p.pieces.Put(piece)
-	data := piece.buf[:e.Size]
-	if err := e.fill(from, data); err != nil {
-		return nil, err
-	}
-	to, err := p.stage.Create(e.Path)
-	if err != nil {
-		return nil, stageError(e.Path, err)
-	}
-	_, err = to.Write(data)
-	if err := stageError(e.Path, errors.Join(err, to.Close())); err != nil {
-		return nil, err
-	}
-	lengths, _ := cutPiece(data, true)
-	return hashBlocks(data, lengths), nil
-}
-
-// large copies a file of more than a piece into the stage, piece by piece, and
-// makes jobs of hashing them.
-func (p *publisher) large(ctx context.Context, e *publishEntry) error {
-	from, err := e.open()
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	to, err := p.stage.Create(e.Path)
-	if err != nil {
-		return stageError(e.Path, err)
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	cut := make(chan *publishPiece, 2)
-	group.Go(func() error {
-		defer close(cut)
-		return p.pump(ctx, e, from, cut)
-	})
-	group.Go(func() error { return p.write(ctx, e, to, cut) })
-	err = group.Wait()
-	if err := errors.Join(err, stageError(e.Path, to.Close())); err != nil {
-		return err
-	}
-	return e.unchangedAt(from.Stat()) // all are compared at the end, but that may be hours away
-}
-
-// pump reads and cuts a large file, and gives its pieces to the writer and the
-// workers.
-//
-// Pieces are read to the same place in each buffer, so that files are read and
-// written in whole pages; what is left of a piece when no whole block is certain
-// goes before the next.
-func (p *publisher) pump(ctx context.Context, e *publishEntry, from io.Reader, cut chan<- *publishPiece) error {
-	piece := p.piece()
-	left := 0 // bytes before the fresh ones
-	for at := int64(0); at < e.Size; {
-		n := int(min(publishPieceSize, e.Size-at))
-		piece.fresh = piece.buf[content.MaxBlock : content.MaxBlock+n]
-		if err := e.fill(from, piece.fresh); err != nil {
-			return err
-		}
-		at += int64(n)
-		data := piece.buf[content.MaxBlock-left : content.MaxBlock+n]
-		lengths, whole := cutPiece(data, at == e.Size)
-
-		next := p.piece()
-		left = copy(next.buf[content.MaxBlock-(len(data)-whole):], data[whole:])
-		full := piece
-		full.users.Store(2)
-		select {
-		case cut <- full:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		err := p.submit(ctx, func() ([]content.Block, error) {
-			defer p.done(full)
-			return hashBlocks(data, lengths), nil
-		})
-		if err != nil {
-			return err
-		}
-		piece = next
-	}
-	piece.users.Store(1)
-	p.done(piece)
-	return nil
-}
-
-// write writes the pieces of a large file. It has a goroutine of its own as the
-// system lets one at a time write to a file, and may be slow to find memory for
-// what is written.
-func (p *publisher) write(ctx context.Context, e *publishEntry, to io.Writer, cut <-chan *publishPiece) error {
-	for {
-		select {
-		case piece, ok := <-cut:
-			if !ok {
-				return nil
-			}
-			if _, err := to.Write(piece.fresh); err != nil {
-				return stageError(e.Path, err)
-			}
-			p.done(piece)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// fill fills buf from the file.
-func (e *publishEntry) fill(from io.Reader, buf []byte) error {
-	_, err := io.ReadFull(from, buf)
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return e.changed() // it was longer
-	}
-	if err != nil {
-		return fmt.Errorf("add: %w", err)
-	}
-	return nil
-}
-
-// cutPiece returns the lengths of the blocks of data, and their sum. Unless the
-// file ends with data, that is less than all: the last blocks need more to be cut.
-func cutPiece(data []byte, ends bool) (lengths []int, whole int) {
-	lengths = make([]int, 0, len(data)/content.TargetBlock+content.MaxBlock/content.MinBlock)
-	for rest := data; len(rest) >= content.MaxBlock || ends && len(rest) > 0; rest = data[whole:] {
-		n := chunker.Cut(rest)
-		lengths = append(lengths, n)
-		whole += n
-	}
-	return lengths, whole
-}
-
-func hashBlocks(data []byte, lengths []int) []content.Block {
-	blocks := make([]content.Block, len(lengths))
-	for i, n := range lengths {
-		blocks[i] = content.Block{Hash: content.Sum(data[:n]), Size: uint32(n)}
-		data = data[n:]
-	}
-	return blocks
 }
 
 // gather takes the blocks of all jobs in order and makes chunks of them.

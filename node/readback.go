@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 
@@ -30,7 +29,7 @@ func (p *publisher) verify(ctx context.Context, m *content.Manifest) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for range workers {
 		group.Go(func() error {
-			r := publishReader{stage: p.stage, manifest: m, layout: layout, file: -1}
+			r := publishReader{publisher: p, layout: layout, file: -1}
 			defer r.close()
 			for {
 				first := int(next.Add(int64(run))) - run
@@ -55,14 +54,12 @@ func (p *publisher) verify(ctx context.Context, m *content.Manifest) error {
 	return group.Wait()
 }
 
-// A publishReader reads chunks back from a stage. It keeps the file open that it
-// read last.
+// A publishReader reads chunks back. It keeps the file open that it read last.
 type publishReader struct {
-	stage    publishStage
-	manifest *content.Manifest
-	layout   *content.Layout
-	file     int // index in the manifest; -1: none
-	opened   *os.File
+	publisher *publisher
+	layout    *content.Layout
+	file      int // index in the manifest; -1: none
+	opened    publishFile
 	// One block: read, it is still in the core's cache when it is hashed.
 	buf [content.MaxBlock]byte
 }
@@ -72,15 +69,16 @@ func (r *publishReader) chunk(i int, blocks []content.Block) error {
 	at := r.layout.Chunk(i)
 	for _, b := range blocks {
 		for span := range r.layout.Spans(at, int64(b.Size)) {
-			path := r.manifest.Files[span.File].Path
+			e := &r.publisher.entries[span.File]
 			data := r.buf[:span.Size]
 			if err := r.read(span, data); err != nil {
-				return fmt.Errorf("read back %s: %w", path, err)
+				return r.blame(e, fmt.Errorf("read back %s: %w", e.Path, err))
 			}
 			// A block is in one file: no part of it has its digest.
 			if content.Sum(data) != b.Hash {
-				return fmt.Errorf("read back %s: %w: the %d bytes from %d on: memory or disk of this machine may be failing; add it again",
-					path, content.ErrCorrupt, span.Size, span.Offset)
+				err := fmt.Errorf("read back %s: %w: the %d bytes from %d on: memory or disk of this machine may be failing; add it again",
+					e.Path, content.ErrCorrupt, span.Size, span.Offset)
+				return r.blame(e, err)
 			}
 		}
 		at += int64(b.Size)
@@ -91,13 +89,24 @@ func (r *publishReader) chunk(i int, blocks []content.Block) error {
 func (r *publishReader) read(span content.Span, data []byte) error {
 	if r.file != span.File {
 		r.close()
-		f, err := r.stage.Open(r.manifest.Files[span.File].Path)
+		f, err := r.publisher.reopen(&r.publisher.entries[span.File])
 		if err != nil {
 			return err
 		}
 		r.file, r.opened = span.File, f
 	}
 	_, err := r.opened.ReadAt(data, span.Offset)
+	return err
+}
+
+// blame returns why a file can't be read back as it was read: a user's may have
+// changed.
+func (r *publishReader) blame(e *publishEntry, err error) error {
+	if !r.publisher.copies {
+		if changed := e.unchanged(); changed != nil {
+			return changed
+		}
+	}
 	return err
 }
 

@@ -90,6 +90,7 @@ func (n *Node) releases(envelopes [][]byte, fits func(signedRelease) bool) []sig
 		case err != nil:
 			n.log.Warn("release refused", zap.Error(err))
 		case fits(r):
+			n.identity.Recall(r.Name, r.Sequence, []trust.Credential{r.signer})
 			out = append(out, r)
 		}
 	}

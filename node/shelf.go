@@ -30,8 +30,23 @@ func (l local) Add(ctx context.Context, r api.AddRequest, report func(api.Progre
 	if len(r.Paths) == 0 {
 		return api.AddResult{}, api.Errorf(api.Usage, "p2pnode add PATH...", "nothing to add")
 	}
+	switch {
+	case r.Unpack && len(r.Paths) > 1:
+		return api.AddResult{}, api.Errorf(api.Usage, "p2pnode add --unpack FILE, one at a time", "%d archives can't be one content", len(r.Paths))
+	case r.Unpack && r.Reference:
+		return api.AddResult{}, api.Errorf(api.Usage, "Unpack it yourself, and add the folder with --reference", "what is in an archive can't be served from where it is")
+	case r.SkipLinks && !r.Unpack:
+		return api.AddResult{}, api.Errorf(api.Usage, "p2pnode add --unpack FILE --skip-links", "links are left out of archives only")
+	}
+	from, err := l.probeOrigin(ctx, r)
+	if err != nil {
+		return api.AddResult{}, err
+	}
 	name := r.Name
-	if name == "" {
+	switch {
+	case name == "" && from != nil:
+		name = releaseName(from.Name)
+	case name == "":
 		name = releaseName(filepath.Base(r.Paths[0]))
 	}
 	kind := cmp.Or(r.Type, "file")
@@ -39,7 +54,14 @@ func (l local) Add(ctx context.Context, r api.AddRequest, report func(api.Progre
 		return api.AddResult{}, api.Errorf(api.Usage, "Give another --name, --version or --type", "%w", err)
 	}
 	start := time.Now()
-	c, made, fresh, err := l.publishFiles(ctx, r, kind, start, report)
+	var c *store.Content
+	var made *published
+	var fresh bool
+	if from != nil {
+		c, made, fresh, err = l.publishOrigin(ctx, r, from, kind, start, report)
+	} else {
+		c, made, fresh, err = l.publishFiles(ctx, r, kind, start, report)
+	}
 	if err != nil {
 		return api.AddResult{}, explainAdd(err)
 	}
@@ -50,33 +72,75 @@ func (l local) Add(ctx context.Context, r api.AddRequest, report func(api.Progre
 		}
 		return api.AddResult{}, err
 	}
+	// Nobody else may have it yet, so it isn't a cache's to drop.
+	if err := c.Pin(true); err != nil {
+		return api.AddResult{}, err
+	}
 	l.exchange.Arrived()
-	l.announceWhole(c)
+	if c.Complete() {
+		l.announceWhole(c)
+	} else {
+		l.announceLists(c)
+	}
 	elapsed := time.Since(start)
-	return api.AddResult{
+	res := api.AddResult{
 		Content: c.ID().String(), Name: release.Name, Version: release.Version, Type: kind,
 		Size: made.Manifest.Size(), New: made.New, Files: made.Files, Chunks: len(made.Manifest.Chunks),
 		Signer: cmp.Or(release.signer.Name, release.signer.Peer.String()),
 		Rate:   api.MeanRate(made.Manifest.Size(), elapsed), Elapsed: api.Seconds(elapsed),
-	}, nil
+	}
+	res.InPlace = r.Reference && c.InPlace()
+	if len(made.Manifest.Origins) > 0 {
+		res.Origin, res.Remote = made.Manifest.Origins[0].URL, !c.Complete()
+	}
+	if t := made.Unpacked; t != nil {
+		res.Unpacked, res.Skipped, res.SkippedList = t.Kind, t.Skipped, t.SkippedList
+	}
+	return res, nil
 }
 
 // publishFiles makes a content of files and puts it into the store; fresh says
 // that it wasn't there, not even in part.
 func (n *Node) publishFiles(ctx context.Context, r api.AddRequest, kind string, start time.Time, report func(api.Progress)) (c *store.Content, made *published, fresh bool, err error) {
+	var room *store.Reservation
+	defer func() {
+		if room != nil {
+			room.Release()
+		}
+	}()
+	// Asked once for files, and again and again for what is in an archive.
+	reserve := func(size int64) (err error) {
+		if room != nil {
+			return room.More(size)
+		}
+		room, err = n.store.Reserve(size)
+		return err
+	}
+	opt := publishOptions{
+		Type: kind, Labels: r.Labels, Workers: n.cfg.Workers,
+		Known: n.store.Known,
+		Room:  reserve,
+	}
+	opt.Progress = func(phase string, done, total int64) {
+		if phase == publishReads && room != nil {
+			room.Wrote(done)
+		}
+		reader(phase, start, report)(done, total)
+	}
+	if r.Reference {
+		return n.publishReferenced(ctx, r.Paths, opt)
+	}
 	stage, err := n.store.Stage()
 	if err != nil {
 		return nil, nil, false, err
 	}
 	defer stage.Abort() // nothing, once committed
-	opt := publishOptions{
-		Type: kind, Labels: r.Labels, Workers: n.cfg.Workers,
-		Known: func(h content.Hash) bool { _, _, ok := n.store.Find(h); return ok },
+	if r.Unpack {
+		made, err = publishUnpacked(ctx, stage, r.Paths[0], r.SkipLinks, opt)
+	} else {
+		made, err = publish(ctx, stage, r.Paths, opt)
 	}
-	if report != nil {
-		opt.Progress = func(phase string, done, total int64) { reader(phase, start, report)(done, total) }
-	}
-	if made, err = publish(ctx, stage, r.Paths, opt); err != nil {
+	if err != nil {
 		return nil, nil, false, err
 	}
 	_, held := n.store.Get(made.Encoded.ID)
@@ -106,14 +170,19 @@ func releaseName(base string) string {
 	return string(out[:min(len(out), 128)])
 }
 
+// makeRoom is what to do where there is none.
+const makeRoom = "Make room: p2pnode content ls --sort size, p2pnode content unpin, p2pnode content rm"
+
 func explainAdd(err error) error {
+	var told *api.Error
 	switch {
+	case errors.As(err, &told):
 	case errors.Is(err, content.ErrChanged):
 		return api.Errorf(api.Failed, "Add it again when nothing writes to it", "%w", err)
 	case errors.Is(err, content.ErrNoSpace):
-		return api.Errorf(api.NoSpace, "Make room: p2pnode content ls, p2pnode content rm", "%w", err)
+		return api.Errorf(api.NoSpace, makeRoom, "%w", err)
 	case errors.Is(err, content.ErrPath):
-		return api.Errorf(api.Usage, "Rename it, or add folders without it", "%w", err)
+		return api.Errorf(api.Usage, "Rename it or leave it out. A folder without its links: tar cf FILE.tar FOLDER && p2pnode add --unpack --skip-links FILE.tar", "%w", err)
 	}
 	return err
 }
@@ -205,7 +274,8 @@ func (l local) describe(c *store.Content) api.Content {
 	m := c.Manifest()
 	d := api.Content{
 		ID: c.ID().String(), Type: m.Type, Size: m.Size(), Here: c.Progress(), Files: countFiles(m),
-		Chunks: len(m.Chunks), Complete: c.Complete(), Added: c.Added(),
+		Chunks: len(m.Chunks), Complete: c.Complete(), Pinned: c.Pinned(), Damaged: c.Damaged(),
+		InPlace: c.InPlace(), Added: c.Added(), Used: c.LastUsed(),
 	}
 	if known := l.catalogue.of(c.ID()); len(known) > 0 {
 		d.Name, d.Version = known[0].Name, known[0].Version
@@ -223,6 +293,10 @@ func (l local) Content(_ context.Context, what string) (api.ContentDetail, error
 	d := api.ContentDetail{Content: l.describe(c), Labels: m.Labels}
 	for _, r := range l.catalogue.of(c.ID()) {
 		d.Releases = append(d.Releases, api.Release{Name: r.Name, Version: r.Version, Sequence: r.Sequence, Published: r.Published, Signer: cmp.Or(r.signer.Name, r.signer.Peer.String())})
+	}
+	_, changed := c.References()
+	for _, err := range changed[:min(len(changed), api.ShowFiles)] {
+		d.Changed = append(d.Changed, err.Error())
 	}
 	for _, f := range m.Files[:min(len(m.Files), api.ShowFiles)] {
 		d.List = append(d.List, api.File{Path: f.Path, Size: f.Size, Mode: f.Mode.String(), ModTime: f.ModTime})
@@ -262,23 +336,50 @@ func (l local) Remove(_ context.Context, what string) (api.Removed, error) {
 			return api.Removed{}, api.Errorf(api.Busy, "Stop the get first", "%s is being fetched", what)
 		}
 	}
-	d := l.describe(c)
-	keys := []content.Hash{content.Hash(c.ID())}
-	for _, name := range l.catalogue.remove(c.ID()) {
-		keys = append(keys, content.NameKey(name))
-	}
-	if err := l.store.Remove(c.ID()); err != nil {
+	r, err := l.remove(c)
+	if err != nil {
 		return api.Removed{}, fmt.Errorf("remove %s: %w", what, err)
 	}
+	return r, nil
+}
+
+// remove takes a content out of the store, the catalogue and the DHT.
+func (l local) remove(c *store.Content) (api.Removed, error) {
+	d, freed := l.describe(c), c.Occupies()
+	if err := l.store.Remove(c.ID()); err != nil {
+		return api.Removed{}, err
+	}
+	l.withdraw(c)
+	return api.Removed{Content: d.ID, Name: d.Name, Version: d.Version, Freed: freed}, nil
+}
+
+// withdraw forgets a content that is gone from the store, and has others forget
+// that it was here.
+func (n *Node) withdraw(c *store.Content) {
+	keys := []content.Hash{content.Hash(c.ID())}
+	for _, name := range n.catalogue.remove(c.ID()) {
+		keys = append(keys, content.NameKey(name))
+	}
 	for _, chunk := range c.Manifest().Chunks {
-		if _, _, elsewhere := l.store.Find(chunk.Hash); !elsewhere {
+		if _, _, elsewhere := n.store.Find(chunk.Hash); !elsewhere {
 			keys = append(keys, chunk.Hash)
 		}
 	}
-	if err := l.dht.Withdraw(keys...); err != nil {
-		l.log.Warn("not withdrawn from the DHT", zap.Error(err))
+	if err := n.dht.Withdraw(keys...); err != nil {
+		n.log.Warn("not withdrawn from the DHT", zap.Error(err))
 	}
-	return api.Removed{Content: d.ID, Name: d.Name, Version: d.Version, Freed: d.Here}, nil
+}
+
+// Pin implements api.Node.
+func (l local) Pin(_ context.Context, what string, pinned bool) (api.Content, error) {
+	c, err := l.held(what)
+	if err != nil {
+		return api.Content{}, err
+	}
+	if err := c.Pin(pinned); err != nil {
+		return api.Content{}, err
+	}
+	return l.describe(c), nil
 }
 
 // Verify implements api.Node.
@@ -287,8 +388,12 @@ func (l local) Verify(ctx context.Context, what string, report func(api.Progress
 	if err != nil {
 		return api.VerifyResult{}, err
 	}
+	return l.verify(ctx, c, reader("verify", time.Now(), report))
+}
+
+func (l local) verify(ctx context.Context, c *store.Content, progress func(done, total int64)) (api.VerifyResult, error) {
 	start, before := time.Now(), c.Progress()
-	bad, err := c.Verify(ctx, reader("verify", start, report))
+	bad, err := c.Verify(ctx, progress)
 	if err != nil {
 		return api.VerifyResult{}, err
 	}
@@ -300,6 +405,8 @@ func (l local) Verify(ctx context.Context, what string, report func(api.Progress
 	for _, b := range bad {
 		r.BadCount += onesCount(b.Blocks)
 	}
+	_, changed := c.References()
+	r.Changed = len(changed)
 	return r, nil
 }
 

@@ -20,8 +20,8 @@ import (
 // A publishEntry is a file or folder to publish.
 type publishEntry struct {
 	content.File             // as it will be in the manifest
-	source       string      // where it is; empty for a folder that stands for several paths
-	info         fs.FileInfo // as it was surveyed
+	source       string      // where it is; empty in a stage, and for a folder that stands for several paths
+	info         fs.FileInfo // as it was surveyed; nil where source is empty
 }
 
 // survey lists what is at paths, in the order of a manifest.
@@ -134,7 +134,7 @@ func (e publishEntry) walk(ctx context.Context, list []publishEntry) ([]publishE
 
 // open opens the file, if it still is what was surveyed.
 func (e *publishEntry) open() (*os.File, error) {
-	f, err := os.Open(e.source)
+	f, err := os.OpenFile(e.source, os.O_RDONLY|openAtOnce, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, e.changed()
 	}
@@ -157,6 +157,12 @@ func (e *publishEntry) unchanged() error {
 }
 
 func (e *publishEntry) unchangedAt(now fs.FileInfo, err error) error {
+	if e.info == nil { // in a stage, where nobody else writes
+		if err == nil && now.Size() != e.Size {
+			return e.changed()
+		}
+		return err
+	}
 	if err == nil && os.SameFile(e.info, now) && now.ModTime().Equal(e.info.ModTime()) &&
 		now.Size() == e.info.Size() && now.Mode() == e.info.Mode() {
 		return nil
@@ -168,5 +174,5 @@ func (e *publishEntry) unchangedAt(now fs.FileInfo, err error) error {
 }
 
 func (e *publishEntry) changed() error {
-	return fmt.Errorf("add %s: %w: add it again when nothing writes to it", e.source, content.ErrChanged)
+	return fmt.Errorf("add %s: %w: add it again when nothing writes to it", cmp.Or(e.source, e.Path), content.ErrChanged)
 }

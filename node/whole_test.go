@@ -87,7 +87,7 @@ func (e *endpoint) stop() {
 }
 
 // join starts a node that joins the enterprise of an issuer.
-func (e *endpoint) join(name, site string) *endpoint {
+func (e *endpoint) join(name, site string, change ...func(*Config)) *endpoint {
 	e.t.Helper()
 	inv, err := e.node.API().Invite(e.t.Context(), api.InviteRequest{Site: site, Name: name})
 	if err != nil {
@@ -105,7 +105,11 @@ func (e *endpoint) join(name, site string) *endpoint {
 	if err := id.Close(); err != nil {
 		e.t.Fatal(err)
 	}
-	return start(e.t, Config{Data: dir, Name: name})
+	cfg := Config{Data: dir, Name: name}
+	for _, c := range change {
+		c(&cfg)
+	}
+	return start(e.t, cfg)
 }
 
 // meet waits until the node is connected to n others.
@@ -147,9 +151,7 @@ func (e *endpoint) get(ref, out string) api.GetResult {
 // sample writes a file of random bytes.
 func sample(t *testing.T, path string, size int, seed uint64) string {
 	t.Helper()
-	b := make([]byte, size)
-	r := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
-	_, _ = r.Read(b)
+	b := sampleBytes(size, seed)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -157,6 +159,13 @@ func sample(t *testing.T, path string, size int, seed uint64) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+func sampleBytes(size int, seed uint64) []byte {
+	b := make([]byte, size)
+	r := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
+	_, _ = r.Read(b)
+	return b
 }
 
 func sameFile(t *testing.T, a, b string) {
@@ -292,7 +301,8 @@ func TestThirdNodeFetchesFromBothAndThePublisherMayLeave(t *testing.T) {
 }
 
 func TestUnknownContentIsNotFoundWithWhatWasTried(t *testing.T) {
-	a := start(t, Config{Name: "hq", FirstSource: 1500 * time.Millisecond})
+	t.Parallel() // it mostly waits
+	a := start(t, Config{Name: "hq", FirstSource: 500 * time.Millisecond})
 	for _, ref := range []string{"bafyreigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi", "no-such-name", "no-such@1.0"} {
 		_, err := a.node.API().Get(t.Context(), api.GetRequest{Ref: ref, Output: filepath.Join(t.TempDir(), "x")}, nil)
 		e := api.From(err)
@@ -422,6 +432,7 @@ func TestDecisionsCanBeRead(t *testing.T) {
 // A member whose disk rots, or who lies: it announces what it holds and serves
 // other bytes.
 func TestWrongBytesAreNotStoredAndTheirSenderIsBanned(t *testing.T) {
+	t.Parallel() // it mostly waits
 	a := start(t, Config{Name: "hq", Site: "hq"})
 	liar := a.join("till-1", "branch")
 	src := sample(t, filepath.Join(t.TempDir(), "app.bin"), 24<<20, 6)

@@ -20,19 +20,44 @@ func (a *app) addCommand() *cobra.Command {
 	var labels []string
 	var quiet bool
 	c := &cobra.Command{
-		Use:     "add PATH...",
+		Use:     "add PATH... | URL",
 		GroupID: groupContent,
 		Short:   "Publish files or a folder",
 		Long: `Publish files or a folder: cut, hash, store and sign them, and tell the
 enterprise. One file is published as itself; a folder, or several paths, as a
 tree. The last line is the content id, which others get it by; with a name they
-can also say NAME or NAME@VERSION.`,
+can also say NAME or NAME@VERSION.
+
+The next version of something moves as its difference, block by block. Packing
+defeats that: in a tar.gz, zip or deb one changed byte changes all behind it. With
+--unpack the files in the archive are published instead, and get writes them as a
+folder. It pays where versions follow each other and whoever gets it wants the
+files; not for what has to stay one file, such as a package that an installer
+checks as a whole.
+
+With --reference the files are served from where they are, and the store keeps no
+copy. They have to stay there as they are: what changes is noticed, and no longer
+served, until it is added again.
+
+An http or https address, of one file, is fetched and published, and the address
+goes into the manifest: whoever gets it may take parts of it from that server. With
+--remote no copy is kept here, only the list of blocks; the server has to give
+parts (Range) and tell its versions apart (ETag or Last-Modified). The manifest goes
+to every endpoint: the address can't have a password, and one with a secret in its
+query is of no use once that ends.`,
 		Example: `  p2pnode add ./pos-image.iso --name pos-image --version 7.2 --type os-image
   p2pnode add ./site-content --name menu --label region=north
+  p2pnode add --unpack ./app-2.1.tar.gz --name app --version 2.1
+  p2pnode add --reference /srv/images/pos.iso --name pos
+  p2pnode add https://files.example.com/os.iso --remote --name os --version 12
   id=$(p2pnode add -q ./setup.exe)`,
 		Args: args("a PATH..."),
 		RunE: func(cmd *cobra.Command, paths []string) error {
 			for _, p := range paths {
+				if api.IsAddress(p) {
+					r.Paths = append(r.Paths, p)
+					continue
+				}
 				abs, err := filepath.Abs(p)
 				if err != nil {
 					return fmt.Errorf("add %s: %w", p, err)
@@ -52,8 +77,31 @@ can also say NAME or NAME@VERSION.`,
 	f.StringVar(&r.Version, "version", "", "`VERSION` of that name")
 	f.StringVar(&r.Type, "type", "", "content `TYPE` for operators: app, os-image, update, media, config, ...")
 	f.StringArrayVar(&labels, "label", nil, "`KEY=VALUE` for operators, may be repeated")
+	f.BoolVar(&r.Unpack, "unpack", false, "publish the files in an archive: tar, also .gz .zst .xz .bz2; zip; deb")
+	f.BoolVar(&r.SkipLinks, "skip-links", false, "leave out links, devices and pipes of the archive, instead of refusing it")
+	f.BoolVar(&r.Reference, "reference", false, "publish the files where they are, without copying them")
+	f.BoolVar(&r.Remote, "remote", false, "leave what is at the URL there: keep its list of blocks and no copy")
 	f.BoolVarP(&quiet, "quiet", "q", false, "write the content id and nothing else")
 	return c
+}
+
+// checkURL checks what can't be said of an address, or only of one.
+func checkURL(r api.AddRequest) error {
+	urls := 0
+	for _, p := range r.Paths {
+		if api.IsAddress(p) {
+			urls++
+		}
+	}
+	switch {
+	case urls > 0 && len(r.Paths) > 1:
+		return usageError{errors.New("an address is a content of its own: add it alone")}
+	case urls > 0 && (r.Unpack || r.Reference):
+		return usageError{errors.New("--unpack and --reference are of files here: download it first")}
+	case urls == 0 && r.Remote:
+		return usageError{errors.New("--remote is of an address: p2pnode add URL --remote")}
+	}
+	return nil
 }
 
 func parseLabels(texts []string) (map[string]string, error) {
@@ -81,23 +129,59 @@ func (a *app) add(ctx context.Context, r api.AddRequest, quiet bool) error {
 	if r.Version != "" && r.Name == "" {
 		return usageError{errors.New("--version is of a name: give --name too")}
 	}
+	if r.Unpack && len(r.Paths) > 1 {
+		return usageError{errors.New("--unpack takes one archive at a time")}
+	}
+	if r.Unpack && r.Reference {
+		return usageError{errors.New("--unpack and --reference: choose one")}
+	}
+	if r.SkipLinks && !r.Unpack {
+		return usageError{errors.New("--skip-links is of an archive: give --unpack too")}
+	}
+	if err := checkURL(r); err != nil {
+		return err
+	}
 	res, err := long(a, quiet, func(c *api.Client, m *meter) (api.AddResult, error) {
 		return c.Add(ctx, r, func(p api.Progress) { m.show(progressText(p), p) })
 	})
 	if err != nil {
 		return err
 	}
+	if res.Skipped > 0 && !quiet && !a.json {
+		a.tellSkipped(res)
+	}
+	if r.Reference && !res.InPlace && res.Size > 0 && !quiet && !a.json {
+		fmt.Fprintln(a.err, "not in place: the store has a copy of it already; remove that first: p2pnode content rm "+res.Content)
+	}
+	if api.IsAddress(r.Paths[0]) && res.Origin == "" && !quiet && !a.json {
+		fmt.Fprintln(a.err, "the address isn't in the manifest: its server gives no parts (Range)")
+	}
 	return a.summary(res, func(w io.Writer) error {
 		if quiet {
 			_, err := fmt.Fprintln(w, res.Content)
 			return err
 		}
-		already, took := res.Size-res.New, time.Duration(res.Elapsed)
-		_, err := fmt.Fprintf(w, "%s%s, %s, %s, %s already here, signed by %s, %s%s\n%s\n",
-			title(res.Name, res.Version, "  "), size(res.Size), count(res.Files, "file"), count(res.Chunks, "chunk"), size(already),
+		took, where := time.Duration(res.Elapsed), size(res.New)+" new"
+		if res.Remote {
+			where = "stays at " + res.Origin
+		}
+		_, err := fmt.Fprintf(w, "%s%s, %s, %s, %s, signed by %s, %s%s\n%s\n",
+			title(res.Name, res.Version, "  "), size(res.Size), count(res.Files, "file"), count(res.Chunks, "chunk"), where,
 			orNone(res.Signer), span(took), at(res.Rate, took), res.Content)
 		return err
 	})
+}
+
+// tellSkipped says what was left out of an archive.
+func (a *app) tellSkipped(res api.AddResult) {
+	const shown = 5
+	fmt.Fprintf(a.err, "left out of the %s (links, devices, pipes): %d\n", res.Unpacked, res.Skipped)
+	for _, s := range res.SkippedList[:min(len(res.SkippedList), shown)] {
+		fmt.Fprintf(a.err, "  %s\n", s)
+	}
+	if more := res.Skipped - shown; more > 0 {
+		fmt.Fprintf(a.err, "  and %d more\n", more)
+	}
 }
 
 // long calls the node with a meter that is closed before anything else is

@@ -55,20 +55,27 @@ func TestDataFolderFollowsTheSystem(t *testing.T) {
 }
 
 func TestFlagsComeFromTheEnvironment(t *testing.T) {
-	vars := map[string]string{"P2PNODE_SITE": "berlin", "P2PNODE_LISTEN": "/ip4/127.0.0.1/tcp/1 /ip4/127.0.0.1/tcp/2", "P2PNODE_LOG_LEVEL": "warn", "P2PNODE_HELP": "true", "P2PNODE_JOIN_FILE": "other"}
+	vars := map[string]string{"P2PNODE_SITE": "berlin", "P2PNODE_LISTEN": "/ip4/127.0.0.1/tcp/1 /ip4/127.0.0.1/tcp/2", "P2PNODE_LOG_LEVEL": "warn", "P2PNODE_HELP": "true", "P2PNODE_JOIN_FILE": "other", "P2PNODE_CONFIG": "none"}
 	env := func(k string) (string, bool) { v, ok := vars[k]; return v, ok }
 	a := &app{env: env}
 	c := a.runCommand()
 	if err := c.ParseFlags([]string{"--log-level", "debug", "--join", "token"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := fromEnvironment(c.LocalNonPersistentFlags(), env); err != nil {
+	if err := fromEnvironment(c.LocalNonPersistentFlags(), env, "join", "join-file"); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"site": "berlin", "listen": "[/ip4/127.0.0.1/tcp/1,/ip4/127.0.0.1/tcp/2]", "log-level": "debug", "join": "token", "join-file": ""} {
+	for name, want := range map[string]string{"join": "token", "join-file": ""} {
 		if got := c.Flags().Lookup(name).Value.String(); got != want {
 			t.Errorf("--%s is %q, want %q", name, got, want)
 		}
+	}
+	s, err := a.resolve(c.Flags())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.node.Site != "berlin" || len(s.node.Listen) != 2 || s.logLevel != "debug" {
+		t.Errorf("%+v", s)
 	}
 }
 

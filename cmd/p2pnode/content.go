@@ -26,12 +26,30 @@ func (a *app) contentCommand() *cobra.Command {
 		Args:    unknownCommand,
 		RunE:    help,
 	}
+	by := "name"
 	ls := &cobra.Command{
 		Use:     "ls",
 		Short:   "List what this node holds, wholly or in part",
-		Example: "  p2pnode content ls\n  p2pnode content ls --json | jq -r '.items[].content'",
+		Example: "  p2pnode content ls\n  p2pnode content ls --sort size\n  p2pnode content ls --json | jq -r '.items[].content'",
 		Args:    args(),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.contents(cmd.Context()) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.contents(cmd.Context(), by) },
+	}
+	ls.Flags().StringVar(&by, "sort", by, "`KEY`: name, size (largest first), added, used (latest first) or type")
+	pin := &cobra.Command{
+		Use:   "pin ID|NAME[@VERSION]",
+		Short: "Keep a content, whatever else needs room",
+		Long: `Keep a content in this node's store, whatever else needs room. What this node
+published is pinned from the start.`,
+		Args:              args("an ID or NAME"),
+		ValidArgsFunction: a.completeContents,
+		RunE:              func(cmd *cobra.Command, got []string) error { return a.pinContent(cmd.Context(), got[0], true) },
+	}
+	unpin := &cobra.Command{
+		Use:               "unpin ID|NAME[@VERSION]",
+		Short:             "Let a content go when room is needed",
+		Args:              args("an ID or NAME"),
+		ValidArgsFunction: a.completeContents,
+		RunE:              func(cmd *cobra.Command, got []string) error { return a.pinContent(cmd.Context(), got[0], false) },
 	}
 	show := &cobra.Command{
 		Use:               "show ID|NAME[@VERSION]",
@@ -61,28 +79,77 @@ were any.`,
 		ValidArgsFunction: a.completeContents,
 		RunE:              func(cmd *cobra.Command, got []string) error { return a.verifyContent(cmd.Context(), got[0]) },
 	}
-	c.AddCommand(ls, show, rm, verify)
+	c.AddCommand(ls, show, pin, unpin, rm, verify, a.exportCommand(), a.importCommand())
 	return c
 }
 
-func (a *app) contents(ctx context.Context) error {
+// orders are the keys that contents can be sorted by. Where several are equal,
+// their names, ages and ids decide.
+var orders = map[string]func(x, y api.Content) int{
+	"name":  func(x, y api.Content) int { return 0 },
+	"size":  func(x, y api.Content) int { return cmp.Compare(y.Size, x.Size) },
+	"added": func(x, y api.Content) int { return y.Added.Compare(x.Added) },
+	"used":  func(x, y api.Content) int { return y.Used.Compare(x.Used) },
+	"type":  func(x, y api.Content) int { return cmp.Compare(x.Type, y.Type) },
+}
+
+func (a *app) contents(ctx context.Context, by string) error {
+	order, ok := orders[by]
+	if !ok {
+		return usageError{fmt.Errorf("--sort %s: want name, size, added, used or type", by)}
+	}
 	list, err := ask(a, func(c *api.Client) ([]api.Content, error) { return c.Contents(ctx) })
 	if err != nil {
 		return err
 	}
 	slices.SortFunc(list, func(x, y api.Content) int {
-		return cmp.Or(cmp.Compare(x.Name, y.Name), x.Added.Compare(y.Added), cmp.Compare(x.ID, y.ID))
+		return cmp.Or(order(x, y), cmp.Compare(x.Name, y.Name), x.Added.Compare(y.Added), cmp.Compare(x.ID, y.ID))
 	})
 	return a.answer(api.List[api.Content]{Items: list}, func(w io.Writer) error {
 		if len(list) == 0 {
 			fmt.Fprintln(a.err, a.next("Nothing yet. Publish something: p2pnode add PATH"))
 			return nil
 		}
-		return table(w, []string{"NAME", "VERSION", "TYPE", "SIZE", "HERE", "ADDED", "CONTENT"}, func(row func(...string)) {
+		head, when := "ADDED", func(x api.Content) time.Time { return x.Added }
+		if by == "used" {
+			head, when = "USED", func(x api.Content) time.Time { return x.Used }
+		}
+		return table(w, []string{"NAME", "VERSION", "TYPE", "SIZE", "HERE", "PIN", head, "CONTENT"}, func(row func(...string)) {
 			for _, x := range list {
-				row(x.Name, x.Version, x.Type, size(x.Size), percent(x.Here, x.Size), day(x.Added), x.ID)
+				row(x.Name, x.Version, x.Type, size(x.Size), here(x), pinned(x), day(when(x)), x.ID)
 			}
 		})
+	})
+}
+
+// here says how much of a content is, and if some of it went bad.
+func here(x api.Content) string {
+	s := percent(x.Here, x.Size)
+	if x.Damaged {
+		s += " damaged"
+	}
+	return s
+}
+
+func pinned(x api.Content) string {
+	if x.Pinned {
+		return "pinned"
+	}
+	return ""
+}
+
+func (a *app) pinContent(ctx context.Context, ref string, on bool) error {
+	c, err := ask(a, func(c *api.Client) (api.Content, error) { return c.Pin(ctx, ref, on) })
+	if err != nil {
+		return err
+	}
+	return a.answer(c, func(w io.Writer) error {
+		state := "pinned"
+		if !c.Pinned {
+			state = "not pinned"
+		}
+		_, err := fmt.Fprintf(w, "%s  %s%s\n", state, title(c.Name, c.Version, "  "), c.ID)
+		return err
 	})
 }
 
@@ -92,7 +159,17 @@ func (a *app) showContent(ctx context.Context, ref string) error {
 		return err
 	}
 	return a.answer(d, func(w io.Writer) error {
-		fmt.Fprintf(w, "%s\n%s%s, %s, %s, here %s\n", d.ID, title(d.Name, d.Version, "  "), size(d.Size), count(d.Files, "file"), count(d.Chunks, "chunk"), percent(d.Here, d.Size))
+		fmt.Fprintf(w, "%s\n%s%s, %s, %s, here %s\n", d.ID, title(d.Name, d.Version, "  "), size(d.Size), count(d.Files, "file"), count(d.Chunks, "chunk"), here(d.Content))
+		if d.Pinned {
+			fmt.Fprintln(w, "pinned")
+		}
+		if d.InPlace {
+			fmt.Fprintln(w, "in place: served from files that are not the store's")
+		}
+		for _, c := range d.Changed {
+			fmt.Fprintf(w, "changed in place: %s\n", c)
+		}
+		fmt.Fprintf(w, "added %s, last used %s\n", orNone(day(d.Added)), orNone(day(d.Used)))
 		if d.Type != "" {
 			fmt.Fprintf(w, "type  %s\n", d.Type)
 		}
@@ -170,6 +247,10 @@ func (a *app) verifyContent(ctx context.Context, ref string) error {
 		return err
 	}); err != nil {
 		return err
+	}
+	if r.Changed > 0 {
+		return api.Errorf(api.Corrupt, "See which: p2pnode content show "+r.Content+". Publish what is there now: p2pnode add --reference PATH. Or have this fetched: p2pnode get "+ref+" -o PATH",
+			"%s added in place changed, and can't be served", count(r.Changed, "file"))
 	}
 	if r.BadCount > 0 {
 		return api.Errorf(api.Corrupt, "Fetch them anew: p2pnode get "+ref+" -o PATH", "%s went bad on disk", count(r.BadCount, "block"))

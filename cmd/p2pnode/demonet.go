@@ -79,7 +79,7 @@ func (d *realNet) start(ctx, run context.Context, s *demoSite, j int) error {
 		if err != nil {
 			return fmt.Errorf("invite %s: %w", name, err)
 		}
-		if _, err := enrol(ctx, data, t, trust.EnrolOptions{Name: name}); err != nil {
+		if _, err := enrol(ctx, data, t, trust.EnrolOptions{Name: name}, d.log); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}

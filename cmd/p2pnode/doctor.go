@@ -70,7 +70,7 @@ func (a *app) offline(why error) []api.Check {
 	if data.State == api.Fail {
 		return checks // what stands in it can't be better
 	}
-	id, err := trust.Load(a.data)
+	id, err := trust.Load(a.data, trust.WithLog(a.warnLog()))
 	switch {
 	case errors.Is(err, trust.ErrNoIdentity):
 		checks = append(checks, api.Check{Name: "credential", State: api.OK, Message: "none yet: the first run makes an enterprise of one", Next: "Join one instead: p2pnode join TOKEN"})

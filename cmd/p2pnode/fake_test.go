@@ -23,7 +23,7 @@ func cmdFakeNode(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	dir := ts.MkAbs(args[0])
 	ts.Check(os.MkdirAll(dir, 0o700))
-	s, err := api.NewServer(dir, fakeNode{}, prometheus.NewRegistry(), zap.NewNop())
+	s, err := api.NewServer(dir, fakeNode{}, nil, prometheus.NewRegistry(), zap.NewNop())
 	ts.Check(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -60,7 +60,7 @@ func (fakeNode) Status(context.Context) (api.Status, error) {
 	return api.Status{
 		Version: "1.2.3", Peer: "12D3KooWRYB4BrUopyJXLyhzVVk3yPPvjQKBPkXcubTfcYXuZPJi", Name: "hq", Site: "berlin",
 		Enterprise: "oa3jvowcsnielbcs", Roles: []string{"member"}, Ready: true, Started: time.Now().Add(-time.Hour * 3),
-		Store: api.Store{Contents: 1, Used: 3 << 29, Free: 25 << 30}, Peers: api.ByLink{LAN: 2, WAN: 1},
+		Store: api.Store{Contents: 1, Used: 3 << 29, Free: 25 << 30, Quota: 10 << 30, Pinned: 1 << 29}, Peers: api.ByLink{LAN: 2, WAN: 1},
 		Warnings: []api.Warning{{Code: "low-space", Message: "little is left", Next: "Remove content: p2pnode content ls"}},
 	}, nil
 }
@@ -77,10 +77,21 @@ func (fakeNode) Doctor(context.Context) ([]api.Check, error) {
 }
 
 func (fakeNode) Add(_ context.Context, r api.AddRequest, _ func(api.Progress)) (api.AddResult, error) {
-	return api.AddResult{
+	res := api.AddResult{
 		Content: fakeID, Name: r.Name, Version: r.Version, Type: r.Type, Size: 3 << 29, New: 1 << 29, Files: len(r.Paths), Chunks: 1431,
 		Signer: r.Labels["who"], Rate: 8 * 812e6, Elapsed: api.Seconds(1900 * time.Millisecond),
-	}, fakeError(r.Name)
+	}
+	res.InPlace = r.Reference && r.Name != "copied"
+	if r.Unpack {
+		res.Unpacked = "deb"
+	}
+	if r.Remote {
+		res.Origin, res.Remote = r.Paths[0], true
+	}
+	if r.SkipLinks {
+		res.Skipped, res.SkippedList = 7, []string{"lib/a.so -> a.so.1", "b", "c", "d", "e", "f", "g"}
+	}
+	return res, fakeError(r.Name)
 }
 
 func (fakeNode) Get(ctx context.Context, r api.GetRequest, report func(api.FlowStatus)) (api.GetResult, error) {
@@ -101,8 +112,8 @@ func (fakeNode) Get(ctx context.Context, r api.GetRequest, report func(api.FlowS
 
 func (fakeNode) Contents(context.Context) ([]api.Content, error) {
 	return []api.Content{
-		{ID: fakeID, Name: "pos", Version: "7.2", Type: "os-image", Size: 3 << 29, Here: 1 << 29, Added: fakeTime},
-		{ID: fakeID, Name: "menu", Version: "1", Size: 10, Here: 10, Added: fakeTime},
+		{ID: fakeID, Name: "pos", Version: "7.2", Type: "os-image", Size: 3 << 29, Here: 1 << 29, Added: fakeTime, Used: fakeTime.Add(time.Hour)},
+		{ID: fakeID, Name: "menu", Version: "1", Size: 10, Here: 10, Pinned: true, Added: fakeTime.Add(time.Minute), Used: fakeTime.Add(2 * time.Minute)},
 	}, nil
 }
 
@@ -110,7 +121,47 @@ func (fakeNode) Remove(_ context.Context, ref string) (api.Removed, error) {
 	return api.Removed{Content: fakeID, Name: ref, Freed: 5}, fakeError(ref)
 }
 
+func (fakeNode) Pin(_ context.Context, ref string, pinned bool) (api.Content, error) {
+	return api.Content{ID: fakeID, Name: ref, Version: "1", Pinned: pinned, Here: 10}, fakeError(ref)
+}
+
+func (fakeNode) Export(_ context.Context, ref string, r api.ExportRequest, _ func(api.Progress)) (api.ExportResult, error) {
+	return api.ExportResult{Content: fakeID, Name: "pos", Version: "7.2", Output: r.Output, Size: 3 << 29, Written: 3<<29 + 1<<20, Releases: 2, Elapsed: api.Seconds(time.Second)}, fakeError(ref)
+}
+
+func (fakeNode) Import(_ context.Context, r api.ImportRequest, _ func(api.Progress)) (api.ImportResult, error) {
+	return api.ImportResult{Content: fakeID, Name: "pos", Version: "7.2", Size: 3 << 29, Here: 1 << 29, Files: 2, Releases: 1, Signer: "hq", Elapsed: api.Seconds(time.Second)}, fakeError(filepath.Base(r.Path))
+}
+
+func (fakeNode) Cache(context.Context) (api.Cache, error) {
+	return api.Cache{
+		Dir: "/data/store", Contents: 3, Used: 3 << 29, Reserved: 1 << 20, Quota: 10 << 30, Floor: 5 << 30, Free: 25 << 30, Total: 100 << 30,
+		Reclaimable: 1 << 30, Pinned: 1 << 29, Partial: 1 << 28, Damaged: 1,
+		Types:   []api.TypeUse{{Type: "os-image", Contents: 2, Used: 1 << 30}, {Contents: 1, Used: 1 << 29}},
+		Evicted: api.Evicted{Contents: 2, Bytes: 1 << 30},
+		Scrub:   api.Scrub{Period: api.Seconds(30 * 24 * time.Hour), Since: fakeTime, Damaged: 2, Healed: 1},
+	}, nil
+}
+
+func (fakeNode) Clean(_ context.Context, r api.CleanRequest) (api.CleanResult, error) {
+	res := api.CleanResult{Contents: []api.Removed{{Content: fakeID, Name: "pos", Version: "7.1", Freed: 1 << 30}}, Freed: 1 << 30, DryRun: r.DryRun}
+	if r.To == 1 {
+		res.Short, res.Why = 1<<20, "held: 1 pinned (1.0 MiB)"
+	}
+	return res, nil
+}
+
+func (fakeNode) VerifyAll(context.Context, func(api.Progress)) (api.VerifyAllResult, error) {
+	return api.VerifyAllResult{
+		Contents: 3, Checked: 1 << 30, Bad: 65536, BadCount: 1, Elapsed: api.Seconds(time.Second),
+		Damaged: []api.VerifyResult{{Content: fakeID, Name: "pos", Bad: 65536, BadCount: 1}},
+	}, nil
+}
+
 func (fakeNode) Verify(_ context.Context, ref string, _ func(api.Progress)) (api.VerifyResult, error) {
+	if ref == "in-place" {
+		return api.VerifyResult{Content: fakeID, Name: ref, Checked: 1 << 20, Bad: 1 << 20, BadCount: 16, Changed: 1}, nil
+	}
 	return api.VerifyResult{Content: fakeID, Name: ref, Checked: 1 << 30, Bad: 65536, BadCount: 1, Elapsed: api.Seconds(time.Second)}, fakeError(ref)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 func (a *app) getCommand() *cobra.Command {
 	var r api.GetRequest
+	var seeds []string
 	var timeout time.Duration
 	c := &cobra.Command{
 		Use:     "get ID|NAME[@VERSION] -o PATH",
@@ -23,12 +25,20 @@ func (a *app) getCommand() *cobra.Command {
 		Short:   "Get content and write it to a path",
 		Long: `Get content from whoever has it, and write it to PATH. Every byte is checked
 against its hash before it counts. What is fetched stays in the node's store and
-is given to others; a get that was interrupted goes on from there.
+is given to others; a get that was interrupted goes on from there. What this disk
+has already, in another content or in a --seed, isn't fetched.
+
+Where the file system can (btrfs, XFS, APFS, ReFS) the copy shares its bytes with
+the node's store, and takes no room. Elsewhere --link and --move do: with --link the
+files are the store's own under a second name, so install from them but don't write
+to them; with --move they are yours, and the node has the content no more. What is
+pinned, as all that was added here is, can't be moved.
 
 If nobody who has the content is found in 30 s, or in --timeout, the answer is
 what was tried, and exit code 11.`,
 		Example: `  p2pnode get pos-image -o ./pos-image.iso            the newest release
   p2pnode get pos-image@7.2 -o ./pos-image.iso
+  p2pnode get pos-image@7.3 -o ./new.iso --seed ./pos-image.iso   only what changed
   p2pnode get bafyrei... -o /srv/menu --overwrite --timeout 10m`,
 		Args:              args("an ID or NAME"),
 		ValidArgsFunction: a.completeContents,
@@ -41,13 +51,29 @@ what was tried, and exit code 11.`,
 				return fmt.Errorf("get: %w", err)
 			}
 			r.Ref, r.Output, r.Timeout = got[0], abs, api.Seconds(timeout)
+			if r.Move && r.Link {
+				return usageError{errors.New("--move and --link: choose one")}
+			}
+			for _, s := range seeds {
+				abs, err := filepath.Abs(s)
+				if err == nil {
+					_, err = os.Stat(abs)
+				}
+				if err != nil {
+					return usageError{fmt.Errorf("--seed %s: %w", s, err)}
+				}
+				r.Seeds = append(r.Seeds, abs)
+			}
 			return a.get(cmd.Context(), r)
 		},
 	}
 	f := c.Flags()
 	f.SortFlags = false
 	f.StringVarP(&r.Output, "output", "o", "", "`PATH` to write to: of the file, or of the folder for a tree")
-	f.BoolVar(&r.Overwrite, "overwrite", false, "replace what is there")
+	f.BoolVar(&r.Overwrite, "overwrite", false, "replace files that differ; what the content doesn't name stays")
+	f.StringArrayVar(&seeds, "seed", nil, "`PATH` of a file or folder that may have some of it, may be repeated")
+	f.BoolVar(&r.Link, "link", false, "write no copy: link the store's own files")
+	f.BoolVar(&r.Move, "move", false, "write no copy: hand over the node's, which it then has no more")
 	f.Var(timeFlag{&timeout}, "timeout", "give up after this time (default: 30 s without anybody who has it, else never)")
 	return c
 }
@@ -69,7 +95,7 @@ func (a *app) get(ctx context.Context, r api.GetRequest) error {
 		for _, p := range []struct {
 			name string
 			n    int64
-		}{{"lan", res.From.LAN}, {"wan", res.From.WAN}, {"origin", res.From.Origin}, {"here already", res.Here}} {
+		}{{"lan", res.From.LAN}, {"wan", res.From.WAN}, {"origin", res.From.Origin}, {"this disk", res.Local}, {"here already", res.Here}} {
 			if p.n > 0 {
 				parts = append(parts, p.name+" "+size(p.n))
 			}
@@ -78,6 +104,9 @@ func (a *app) get(ctx context.Context, r api.GetRequest) error {
 			parts = append(parts, "nothing to fetch")
 		}
 		verified := "verified"
+		if res.Moved {
+			verified = "verified, moved (this node gives it to nobody any more)"
+		}
 		if !res.Verified {
 			verified = "NOT VERIFIED"
 		}
@@ -104,6 +133,8 @@ func flowText(ref string, s api.FlowStatus) string {
 	}
 	line := fmt.Sprintf("%s  %s  %s", name, percent(s.Done, s.Total), share(s.Done, s.Total))
 	switch s.Phase {
+	case api.Copying:
+		return line + "  copying what is on this disk"
 	case api.Writing:
 		return line + "  writing"
 	case api.Waiting:

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 
 	"github.com/p2pnode/p2pnode/node/api"
 	"github.com/p2pnode/p2pnode/node/trust"
@@ -105,7 +106,7 @@ func (a *app) join(ctx context.Context, t trust.Token, o trust.EnrolOptions) err
 	if err := c.Live(ctx); err == nil {
 		return api.Errorf(api.Failed, "Stop that node first, or join in another folder: p2pnode join --data FOLDER TOKEN", "join: a node runs on %s", a.data)
 	}
-	e, err := enrol(ctx, a.data, t, o)
+	e, err := enrol(ctx, a.data, t, o, a.warnLog())
 	if err != nil {
 		return err
 	}
@@ -122,11 +123,11 @@ func (a *app) join(ctx context.Context, t trust.Token, o trust.EnrolOptions) err
 // enrol joins the token's enterprise in the folder dir. A folder that has joined
 // it already is left as it is, whatever became of the token: a service's command
 // line says --join for ever.
-func enrol(ctx context.Context, dir string, t trust.Token, o trust.EnrolOptions) (enrolment, error) {
+func enrol(ctx context.Context, dir string, t trust.Token, o trust.EnrolOptions, log *zap.Logger) (enrolment, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return enrolment{}, fmt.Errorf("make the data folder: %w", err)
 	}
-	id, err := trust.Load(dir)
+	id, err := trust.Load(dir, trust.WithLog(log))
 	if err == nil && id.Enterprise() == invitedTo(t) {
 		e := describe(id, dir)
 		e.Already = true
@@ -149,7 +150,7 @@ func enrol(ctx context.Context, dir string, t trust.Token, o trust.EnrolOptions)
 			o.Name = name
 		}
 	}
-	id, err = trust.Enrol(ctx, dir, t, o)
+	id, err = trust.Enrol(ctx, dir, t, o, trust.WithLog(log))
 	if err != nil {
 		return enrolment{}, fmt.Errorf("join: %w", err)
 	}
@@ -167,8 +168,8 @@ func describe(id *trust.Identity, dir string) enrolment {
 }
 
 // joined returns the enterprise that the folder dir belongs to, "" if none yet.
-func joined(dir string) (string, error) {
-	id, err := trust.Load(dir)
+func joined(dir string, log *zap.Logger) (string, error) {
+	id, err := trust.Load(dir, trust.WithLog(log))
 	switch {
 	case errors.Is(err, trust.ErrNoIdentity):
 		return "", nil

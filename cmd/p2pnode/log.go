@@ -46,6 +46,16 @@ func newLogger(to io.Writer, level, format string) (*zap.Logger, error) {
 	return zap.New(zapcore.NewCore(enc, sink, least), zap.ErrorOutput(sink)), nil
 }
 
+// warnLog returns a logger for commands that are over soon: it writes what they
+// warn of to stderr.
+func (a *app) warnLog() *zap.Logger {
+	log, err := newLogger(a.err, "warn", "text")
+	if err != nil {
+		return zap.NewNop() // fixed options, can't fail
+	}
+	return log
+}
+
 // libraries sends what libp2p (slog) and kad-dht (go-log) write to sink. Their
 // everyday talk isn't an operator's: below debug, only errors show.
 func libraries(enc zapcore.Encoder, sink zapcore.WriteSyncer, least zapcore.Level) {

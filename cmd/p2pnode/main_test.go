@@ -27,6 +27,7 @@ func TestScript(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("P2PNODE_DATA", env.WorkDir+"/data")
+			env.Setenv("P2PNODE_CONFIG", "none") // not the one of the machine that tests
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

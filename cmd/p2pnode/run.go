@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,18 +19,8 @@ import (
 	"github.com/p2pnode/p2pnode/node/trust"
 )
 
-// runFlags are the flags of run as they are typed.
-type runFlags struct {
-	site, name       string
-	listen           []string
-	bootstrap        []string
-	mdns             string
-	join, joinFile   string
-	logLevel, logFmt string
-}
-
 func (a *app) runCommand() *cobra.Command {
-	var f runFlags
+	var join, joinFile string
 	c := &cobra.Command{
 		Use:     "run",
 		GroupID: groupStart,
@@ -41,129 +32,73 @@ invited; with --join it joins the enterprise that invited it instead. A folder
 that has joined already just runs, so the same command line serves for ever.
 
 Every flag can come from the environment: --join-file from P2PNODE_JOIN_FILE,
-and so on. Where it stands goes to stdout, the log to stderr.`,
+and so on; and all but those for joining from a file: p2pnode config schema. Where it stands goes to stdout, the log to stderr.`,
 		Example: `  p2pnode run
   p2pnode run --site berlin --listen /ip4/0.0.0.0/tcp/4740
   p2pnode run --join-file /etc/p2pnode/token`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := fromEnvironment(cmd.LocalNonPersistentFlags(), a.env); err != nil {
+			if err := fromEnvironment(cmd.LocalNonPersistentFlags(), a.env, "join", "join-file"); err != nil {
 				return err
 			}
-			return a.run(cmd.Context(), f)
+			s, err := a.resolve(cmd.Flags())
+			if err != nil {
+				return err
+			}
+			return a.run(cmd.Context(), s, join, joinFile)
 		},
 	}
 	l := c.Flags()
 	l.SortFlags = false
-	l.StringVar(&f.site, "site", "", "the `SITE` of a node that starts an enterprise (default \"default\")")
-	l.StringVar(&f.name, "name", "", "`NAME` that people call this node by (default the host's)")
-	l.StringArrayVar(&f.listen, "listen", nil, "`MULTIADDR` to listen on, may be repeated (default port 4740, TCP and QUIC, all interfaces)")
-	l.StringVar(&f.join, "join", "", "`TOKEN` of an invite: join, unless the folder has done so")
-	l.StringVar(&f.joinFile, "join-file", "", "`FILE` that holds the token, - for stdin")
-	l.StringArrayVar(&f.bootstrap, "bootstrap", nil, "`MULTIADDR` with /p2p/ID of a member to meet first, may be repeated")
-	l.StringVar(&f.mdns, "mdns", "auto", "`WHERE` to look for neighbours by mDNS: auto, off, or interface names with commas")
-	l.StringVar(&f.logLevel, "log-level", "info", "`LEVEL`: debug, info, warn or error")
-	l.StringVar(&f.logFmt, "log-format", "auto", "`FORMAT`: text, json or auto, which is text on a terminal")
+	l.StringVar(&join, "join", "", "`TOKEN` of an invite: join, unless the folder has done so")
+	l.StringVar(&joinFile, "join-file", "", "`FILE` that holds the token, - for stdin")
+	settingFlags(l)
 	return c
 }
 
-// fromEnvironment sets each flag that wasn't given from P2PNODE_ and its name.
-// The two that give a token stand for each other.
-func fromEnvironment(flags *pflag.FlagSet, env func(string) (string, bool)) (err error) {
-	token := flags.Changed("join") || flags.Changed("join-file")
-	flags.VisitAll(func(f *pflag.Flag) {
-		if token && (f.Name == "join" || f.Name == "join-file") {
-			return
-		}
-		name := "P2PNODE_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		value, ok := env(name)
-		if !ok || value == "" || f.Changed || f.Name == "help" || err != nil {
-			return
-		}
-		values := []string{value}
-		if f.Value.Type() == "stringArray" {
-			values = strings.Fields(value)
-		}
-		for _, v := range values {
-			if e := flags.Set(f.Name, v); e != nil {
-				err = usageError{fmt.Errorf("%s: %w", name, e)}
+// fromEnvironment sets those flags, if none of them was given, from P2PNODE_ and
+// their names: they stand for each other.
+func fromEnvironment(flags *pflag.FlagSet, env func(string) (string, bool), names ...string) error {
+	if slices.ContainsFunc(names, flags.Changed) {
+		return nil
+	}
+	for _, name := range names {
+		variable := "P2PNODE_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+		if value, ok := env(variable); ok && value != "" {
+			if err := flags.Set(name, value); err != nil {
+				return usageError{fmt.Errorf("%s: %w", variable, err)}
 			}
 		}
-	})
-	return err
-}
-
-// config returns what a node is to be.
-func (a *app) config(f runFlags) (node.Config, error) {
-	c := node.Config{Data: a.data, Site: f.site, Name: f.name}
-	if f.site != "" {
-		if err := trust.CheckSite(f.site); err != nil {
-			return c, usageError{fmt.Errorf("--site: %w", err)}
-		}
 	}
-	if f.name != "" {
-		if err := trust.CheckName(f.name); err != nil {
-			return c, usageError{fmt.Errorf("--name: %w", err)}
-		}
-	}
-	if f.mdns != "auto" {
-		c.MDNS = strings.Split(f.mdns, ",")
-	}
-	var err error
-	if c.Listen, err = addresses("--listen", f.listen); err != nil {
-		return c, err
-	}
-	if c.Bootstrap, err = addresses("--bootstrap", f.bootstrap); err != nil {
-		return c, err
-	}
-	for i, b := range c.Bootstrap {
-		if _, err := b.ValueForProtocol(ma.P_P2P); err != nil {
-			return c, usageError{fmt.Errorf("--bootstrap %s: want /p2p/ID at its end, as in /ip4/10.0.0.5/tcp/4740/p2p/ID", f.bootstrap[i])}
-		}
-	}
-	return c, nil
-}
-
-func addresses(flag string, texts []string) ([]ma.Multiaddr, error) {
-	var out []ma.Multiaddr
-	for _, t := range texts {
-		m, err := ma.NewMultiaddr(t)
-		if err != nil {
-			return nil, usageError{fmt.Errorf("%s %s: %w (want a multiaddr, as /ip4/0.0.0.0/tcp/4740)", flag, t, err)}
-		}
-		out = append(out, m)
-	}
-	return out, nil
+	return nil
 }
 
 // run is the life of a node, from the command line's side.
-func (a *app) run(ctx context.Context, f runFlags) (err error) {
+func (a *app) run(ctx context.Context, s *settings, join, joinFile string) (err error) {
 	started := time.Now()
-	cfg, err := a.config(f)
-	if err != nil {
-		return err
-	}
-	joining := f.join != "" || f.joinFile != ""
+	cfg := s.node
+	joining := join != "" || joinFile != ""
 	switch {
-	case f.join != "" && f.joinFile != "":
+	case join != "" && joinFile != "":
 		return usageError{errors.New("--join and --join-file: choose one")}
-	case joining && f.site != "":
-		return usageError{errors.New("--site is of no use with --join: the invite says the site")}
+	case joining && cfg.Site != "":
+		return usageError{fmt.Errorf("a site (%s) is of no use with --join: the invite says the site", s.origin("site"))}
 	}
-	log, err := newLogger(a.err, f.logLevel, f.logFmt)
+	log, err := newLogger(a.err, s.logLevel, s.logFormat)
 	if err != nil {
 		return err
 	}
+	s.behave(log)
 	if joining {
-		t, err := a.token(f.join, f.joinFile)
+		t, err := a.token(join, joinFile)
 		if err != nil {
 			return err
 		}
-		if _, err := enrol(ctx, cfg.Data, t, trust.EnrolOptions{Name: f.name}); err != nil {
+		if _, err := enrol(ctx, cfg.Data, t, trust.EnrolOptions{Name: cfg.Name}, log); err != nil {
 			return err
 		}
 	}
-	found, err := joined(cfg.Data)
+	found, err := joined(cfg.Data, log)
 	if err != nil {
 		return err
 	}
@@ -237,10 +172,13 @@ func startError(err error) error {
 func (a *app) banner(st api.Status, fresh bool) {
 	w := a.out
 	fmt.Fprintf(w, "p2pnode %s (%s/%s)  node %s  site %q\n", st.Version, runtime.GOOS, runtime.GOARCH, me(st), st.Site)
-	fmt.Fprintf(w, "data    %s (%s free)\n", st.Data, size(st.Store.Free))
+	fmt.Fprintf(w, "data    %s (cache limit %s, %s free)\n", st.Data, size(st.Store.Quota), size(st.Store.Free))
 	fmt.Fprintf(w, "listen  %s\n", orNone(listening(st.Listen)))
 	if path, err := api.SocketPath(st.Data); err == nil {
 		fmt.Fprintf(w, "api     %s\n", api.URL(path))
+	}
+	if st.Gateway != "" {
+		fmt.Fprintf(w, "gateway http://%s/content/ID\n", st.Gateway)
 	}
 	fmt.Fprintf(w, "peers   looking by %s\n", strings.Join(st.Looking, ", "))
 	if fresh {

@@ -87,12 +87,73 @@ func find(units []unit, name string) (float64, bool) {
 	return 0, false
 }
 
+// parseQuota reads a number of bytes or a share of a disk (10%); none is -1 bytes.
+func parseQuota(text string) (bytes int64, share float64, err error) {
+	if text == "none" {
+		return -1, 0, nil
+	}
+	v, rest, err := number(text)
+	if err == nil && rest == "%" {
+		if v <= 0 || v > 100 {
+			return 0, 0, fmt.Errorf("share %q: want more than 0%% and at most 100%%", text)
+		}
+		return 0, v / 100, nil
+	}
+	bytes, err = parseSize(text)
+	if err == nil && bytes == 0 {
+		err = fmt.Errorf("size %q: want more, or none", text)
+	}
+	if err != nil {
+		err = fmt.Errorf("%w (or a share as 10%%, or none)", err)
+	}
+	return bytes, 0, err
+}
+
+// parseLimit reads a number of bytes; none is -1.
+func parseLimit(text string) (int64, error) {
+	if text == "none" {
+		return -1, nil
+	}
+	n, err := parseSize(text)
+	if err == nil && n == 0 {
+		err = fmt.Errorf("size %q: want more, or none", text)
+	}
+	return n, err
+}
+
 // Flags of these units. Their Type is what help shows for the value.
 type (
 	sizeFlag struct{ to *int64 }
 	rateFlag struct{ to *bandwidth.Rate }
 	timeFlag struct{ to *time.Duration }
+
+	// limitFlag and quotaFlag take none as well.
+	limitFlag struct{ to *int64 }
+	quotaFlag struct {
+		to    *int64
+		share *float64
+	}
 )
+
+func (f limitFlag) String() string {
+	if f.to != nil && *f.to < 0 {
+		return "none"
+	}
+	return sizeFlag(f).String()
+}
+
+func (f limitFlag) Set(s string) (err error) { *f.to, err = parseLimit(s); return err }
+func (f limitFlag) Type() string             { return "SIZE" }
+
+func (f quotaFlag) String() string {
+	if f.share != nil && *f.share > 0 {
+		return strconv.FormatFloat(*f.share*100, 'f', -1, 64) + "%"
+	}
+	return limitFlag{f.to}.String()
+}
+
+func (f quotaFlag) Set(s string) (err error) { *f.to, *f.share, err = parseQuota(s); return err }
+func (f quotaFlag) Type() string             { return "SIZE|SHARE" }
 
 func (f sizeFlag) String() string {
 	if f.to == nil || *f.to == 0 {

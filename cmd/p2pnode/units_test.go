@@ -79,6 +79,27 @@ func TestFlagsReadWhatTheyWrite(t *testing.T) {
 	})
 }
 
+func TestQuotasReadWhatTheyWrite(t *testing.T) {
+	for text, want := range map[string]struct {
+		bytes int64
+		share float64
+	}{"10%": {0, 0.1}, "2.5%": {0, 0.025}, "50GiB": {50 << 30, 0}, "none": {-1, 0}} {
+		var bytes int64
+		var share float64
+		f := quotaFlag{&bytes, &share}
+		if err := f.Set(text); err != nil || bytes != want.bytes || share != want.share || f.String() != text {
+			t.Errorf("%s: %d, %v, shown as %s, %v", text, bytes, share, f, err)
+		}
+	}
+	for _, bad := range []string{"", "10", "0%", "-1%", "100.1%", "0B", "nothing", "10% of it", "NaN%"} {
+		var bytes int64
+		var share float64
+		if err := (quotaFlag{&bytes, &share}).Set(bad); err == nil {
+			t.Errorf("%q is taken for %d bytes, %v of the disk", bad, bytes, share)
+		}
+	}
+}
+
 func TestTimesMayBeDays(t *testing.T) {
 	for text, want := range map[string]time.Duration{"7d": 7 * 24 * time.Hour, "0.5d": 12 * time.Hour, "90s": 90 * time.Second, "d": -1, "-1d": -1, "-5s": -1, "5": -1, "1e9d": -1} {
 		got := time.Duration(-1)

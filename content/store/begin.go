@@ -1,17 +1,16 @@
 package store
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 
-	"github.com/dustin/go-humanize"
-	"github.com/shirou/gopsutil/v4/disk"
-
 	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/content/store/disk"
 )
 
 // Prefixes of folders that are being made and removed.
@@ -21,8 +20,9 @@ const (
 )
 
 // Begin returns the content with this manifest: the one that is here, or a new
-// one that has nothing yet. The error wraps content.ErrNoSpace if what is missing
-// doesn't fit; then nothing was written.
+// one that has nothing yet. It keeps no room for what is to come: see Receive. The
+// error wraps content.ErrNoSpace if the disk's floor is reached already; then
+// nothing was written.
 func (s *Store) Begin(enc content.Encoded) (_ *Content, err error) {
 	m, err := content.Decode(enc.ID, enc.Root, enc.Segments)
 	if err != nil {
@@ -39,152 +39,152 @@ func (s *Store) Begin(enc content.Encoded) (_ *Content, err error) {
 		return nil, err
 	}
 	if c, ok := s.Get(enc.ID); ok {
-		if c.Complete() {
-			return c, nil
-		}
-		if err := s.Room(0); err != nil {
-			return nil, err
-		}
+		c.touch()
 		return c, nil
 	}
-	if err := s.Room(m.Size()); err != nil {
+	if err := s.Room(0); err != nil {
 		return nil, err
 	}
 	if err := s.begin(enc, m); err != nil {
 		return nil, err
 	}
-	return s.adopt(enc.ID)
+	was := s.mend.mended(enc.ID)
+	was.mended = true
+	return s.adopt(enc.ID, was)
 }
 
 // begin makes the folder of a new content, or repairs that of one that couldn't
 // be loaded.
 func (s *Store) begin(enc content.Encoded, m *content.Manifest) error {
-	if _, err := os.Lstat(s.folder(enc.ID)); err == nil {
-		return repair(s.folder(enc.ID), enc)
+	if _, err := s.disk.Lstat(s.folder(enc.ID)); err == nil {
+		return s.repair(s.folder(enc.ID), enc)
 	}
-	dir, err := os.MkdirTemp(s.root(), newPrefix)
+	dir, err := disk.MakeTemp(s.disk, s.root(), newPrefix)
 	if err != nil {
 		return err
 	}
-	err = errors.Join(writeEncoded(dir, enc), os.Mkdir(filepath.Join(dir, filesName), folderMode))
+	err = errors.Join(s.writeEncoded(dir, enc), s.disk.Mkdir(filepath.Join(dir, filesName)))
 	if err == nil {
 		if len(m.Chunks) == 0 {
-			err = writeAllLists(dir, nil) // complete as it is
+			err = s.writeAllLists(dir, nil) // complete as it is
 		} else {
-			err = write(dir, journalName, []byte(journalMagic))
+			err = disk.Write(s.disk, dir, journalName, []byte(journalMagic))
 		}
 	}
 	if err == nil {
 		err = s.install(dir, enc.ID)
 	}
 	if err != nil {
-		return errors.Join(err, os.RemoveAll(dir))
+		s.discard(dir)
 	}
-	return nil
+	return err
 }
 
 // install makes a folder that is ready, and synced but for its own entries, that
-// of a content.
+// of a content. After an error it is nothing any more.
 func (s *Store) install(dir string, id content.ID) error {
-	if err := syncFolder(dir); err != nil {
+	if err := s.disk.SyncFolder(dir); err != nil {
 		return err
 	}
-	if err := rename(dir, s.folder(id)); err != nil {
+	if err := s.disk.Rename(dir, s.folder(id)); err != nil {
 		return err
 	}
-	return syncFolder(s.root())
+	err := s.disk.SyncFolder(s.root())
+	if err != nil {
+		old := filepath.Join(s.root(), oldPrefix+rand.Text())
+		err = errors.Join(err, s.disk.Rename(s.folder(id), old))
+		s.mend.discardLater(old)
+	}
+	return err
 }
 
-// adopt loads a folder that was just made.
-func (s *Store) adopt(id content.ID) (*Content, error) {
-	c, err := s.load(id)
-	if err != nil {
+// adopt loads a folder. If it can't be loaded now, Run tries again, unless it is
+// damaged or not ours.
+func (s *Store) adopt(id content.ID, was past) (*Content, error) {
+	c, err := s.load(id, was)
+	if errors.Is(err, content.ErrCorrupt) || errors.Is(err, content.ErrFormat) || errors.Is(err, ErrNewer) || errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+	if err != nil {
+		s.mend.broken(id, was)
+		return nil, err
+	}
+	s.mend.mended(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.contents[id] = c
+	s.blocks.wakeUp()
 	return c, nil
 }
 
 // writeEncoded writes a manifest into a new folder.
-func writeEncoded(dir string, enc content.Encoded) error {
-	if err := write(dir, rootName, enc.Root); err != nil {
+func (s *Store) writeEncoded(dir string, enc content.Encoded) error {
+	if err := disk.Write(s.disk, dir, rootName, enc.Root); err != nil {
 		return err
 	}
 	if len(enc.Segments) == 0 {
 		return nil
 	}
 	segments := filepath.Join(dir, segmentsName)
-	if err := os.Mkdir(segments, folderMode); err != nil {
+	if err := s.disk.Mkdir(segments); err != nil {
 		return err
 	}
 	for i, b := range enc.Segments {
-		if err := write(segments, strconv.Itoa(i), b); err != nil {
+		if err := disk.Write(s.disk, segments, strconv.Itoa(i), b); err != nil {
 			return err
 		}
 	}
-	return syncFolder(segments)
+	return s.disk.SyncFolder(segments)
 }
 
 // repair writes a manifest into the folder of a content whose own was damaged.
 // What else is there is looked at when it is loaded.
-func repair(dir string, enc content.Encoded) error {
+func (s *Store) repair(dir string, enc content.Encoded) error {
+	if err := s.checkVersions(dir); err != nil {
+		return err
+	}
+	// It may have been made just before a crash.
+	if err := s.disk.SyncFolder(s.root()); err != nil {
+		return err
+	}
 	for i, b := range append([][]byte{enc.Root}, enc.Segments...) {
 		folder, name := dir, rootName
 		if i > 0 {
 			folder, name = filepath.Join(dir, segmentsName), strconv.Itoa(i-1)
-			if err := makeFolder(folder); err != nil {
+			if err := disk.MakeFolder(s.disk, folder); err != nil {
 				return err
 			}
 		}
-		err := replace(folder, name, func(w io.Writer) error {
-			_, err := w.Write(b)
-			return err
-		})
-		if err != nil {
+		if err := disk.ReplaceBytes(s.disk, folder, name, b); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// missing returns how many bytes are yet to come.
-func (c *Content) missing() int64 { return c.size - c.Progress() }
-
-// Room returns an error that wraps content.ErrNoSpace if size bytes more, beside
-// what the contents under way still need, leave less than the floor.
-func (s *Store) Room(size int64) error {
-	for _, c := range s.List() {
-		size += c.missing()
+// checkVersions returns ErrNewer if a content's folder has a file of a later
+// version than ours.
+func (s *Store) checkVersions(dir string) error {
+	for name, magic := range map[string]string{
+		journalName: journalMagic, listsName: listsMagic, releasesName: releaseMagic, stateName: stateMagic,
+		referencesName: referencesMagic,
+	} {
+		f, err := s.disk.Open(filepath.Join(dir, name), os.O_RDONLY)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		head := make([]byte, magicSize)
+		n, err := f.ReadAt(head, 0)
+		f.Close()
+		if isNewer(head[:n], magic) {
+			return fmt.Errorf("%s: %w", filepath.Join(dir, name), ErrNewer)
+		}
+		if err != nil && !isDamage(err) {
+			return err
+		}
 	}
-	free, total, err := s.cfg.Space(s.cfg.Dir)
-	if err != nil {
-		return fmt.Errorf("find out how much space is free: %w", err)
-	}
-	floor := s.floor(total)
-	if free >= floor && uint64(size) <= free-floor {
-		return nil
-	}
-	return fmt.Errorf("%w: %s needed at %s, %s free, of which %s are kept free: free some, or remove contents (p2pnode content rm ID), and try again",
-		content.ErrNoSpace, humanize.IBytes(uint64(size)), s.cfg.Dir, humanize.IBytes(free), humanize.IBytes(floor))
-}
-
-func (s *Store) floor(total uint64) uint64 {
-	const most = 5 << 30
-	switch s.cfg.Floor {
-	case NoFloor:
-		return 0
-	case 0:
-		return min(total/10, most)
-	}
-	return uint64(s.cfg.Floor)
-}
-
-func diskSpace(dir string) (free, total uint64, err error) {
-	u, err := disk.Usage(dir)
-	if err != nil {
-		return 0, 0, err
-	}
-	return u.Free, u.Total, nil
+	return nil
 }

@@ -168,3 +168,32 @@ func BenchmarkFetchSmallFiles(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkReuse copies to a version what it shares with the one before: 95 % of
+// 256 MiB, every twentieth block being new.
+func BenchmarkReuse(b *testing.B) {
+	blocks := storetest.Bytes(1, 4096, 128<<10)
+	v1 := storetest.Compose(b, storetest.Part{Path: "f", Blocks: blocks})
+	for i, fresh := range storetest.Bytes(2, len(blocks)/20, 128<<10) {
+		blocks[20*i] = fresh
+	}
+	v2 := storetest.Compose(b, storetest.Part{Path: "f", Blocks: blocks})
+	s := open(b, store.Config{Workers: runtime.GOMAXPROCS(0)})
+	defer s.Close()
+	whole(b, s, v1)
+	for b.Loop() {
+		b.StopTimer()
+		if _, ok := s.Get(v2.ID); ok {
+			if err := s.Remove(v2.ID); err != nil {
+				b.Fatal(err)
+			}
+		}
+		c := listed(b, s, v2)
+		b.StartTimer()
+		copied, err := c.Reuse(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.SetBytes(copied)
+	}
+}

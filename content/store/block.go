@@ -1,11 +1,13 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"slices"
+	"time"
 
 	"github.com/p2pnode/p2pnode/content"
 )
@@ -95,7 +97,7 @@ func (c *Content) readNode(chunk int) ([]byte, error) {
 // content.ErrCorrupt if it is not the list that the manifest names, and
 // content.ErrFormat if it is, and breaks a rule. A list already known is no error.
 func (c *Content) SetBlocks(chunk int, node []byte) error {
-	if err := c.enter(); err != nil {
+	if err := c.enterWriting(); err != nil {
 		return err
 	}
 	defer c.busy.Done()
@@ -183,9 +185,18 @@ func (c *Content) append(records []byte) (*handle, error) {
 // verified if they are right; fresh is false if it was counted before, and the
 // bytes were dropped. The error wraps content.ErrCorrupt if the bytes are not the
 // block's, content.ErrNotFound if the list is not known, and content.ErrNoSpace
-// if the disk is full.
+// if the disk is full, or as full as it may get.
 func (c *Content) WriteBlock(chunk, block int, data []byte) (fresh bool, err error) {
-	if err := c.enter(); err != nil {
+	fresh, err = c.writeBlock(chunk, block, data)
+	if full := (*floorError)(nil); errors.As(err, &full) {
+		c.store.giveWay(c, full.need)
+		fresh, err = c.writeBlock(chunk, block, data)
+	}
+	return fresh, err
+}
+
+func (c *Content) writeBlock(chunk, block int, data []byte) (fresh bool, err error) {
+	if err := c.enterWriting(); err != nil {
 		return false, err
 	}
 	defer c.busy.Done()
@@ -199,9 +210,17 @@ func (c *Content) WriteBlock(chunk, block int, data []byte) (fresh bool, err err
 	if c.has(chunk, block) {
 		return false, nil
 	}
+	if c.isLost(chunk, block) { // there is nowhere to write to before that is settled
+		if err := c.noteDamage(); err != nil {
+			return false, err
+		}
+	}
 	want := l.blocks[block]
 	if len(data) != int(want.Size) || content.Sum(data) != want.Hash {
 		return false, fmt.Errorf("block %d of chunk %d of %v: %w", block, chunk, c.id, content.ErrCorrupt)
+	}
+	if err := c.store.mayWrite(int64(len(data))); err != nil {
+		return false, fmt.Errorf("keep block %d of chunk %d of %v: %w", block, chunk, c.id, err)
 	}
 	if err := c.writeAt(data, c.layout.Chunk(chunk)+l.offset(block)); err != nil {
 		if c.has(chunk, block) {
@@ -218,19 +237,21 @@ func (c *Content) count(chunk, block int, l blockList) (fresh bool, err error) {
 	defer c.log.RUnlock()
 	c.mu.Lock()
 	p, bit := c.partial, uint64(1)<<block
-	if c.end != nil || p == nil || p.verified[chunk]&bit != 0 {
+	if c.end != nil || c.failed != nil || p == nil || p.verified[chunk]&bit != 0 {
 		defer c.mu.Unlock()
-		return false, c.end
+		return false, cmp.Or(c.end, c.failed)
 	}
 	p.verified[chunk] |= bit
 	p.pending[chunk] |= bit
 	p.bytes += int64(l.blocks[block].Size)
 	p.written += int64(l.blocks[block].Size)
 	done := p.verified[chunk] == all(len(l.blocks))
+	c.healed(chunk, bit, done && c.lost[chunk] == 0)
 	if done {
 		p.have.Add(uint32(chunk))
 		c.tell()
 	}
+	c.fresh.mark(time.Now(), chunk, bit, len(c.manifest.Chunks))
 	due := p.written >= c.store.cfg.SyncBytes || c.whole()
 	c.mu.Unlock()
 
@@ -243,27 +264,53 @@ func (c *Content) count(chunk, block int, l blockList) (fresh bool, err error) {
 	return true, nil
 }
 
-// ReadBlock returns the bytes of a verified block, in buf if they fit. The error
-// wraps content.ErrNotFound if the block is not here, and content.ErrCorrupt if
-// its file is shorter than it was.
+// ReadBlock returns the bytes of a verified block, in buf if they fit, hashed again
+// if that wasn't done lately (fresh.go). The error wraps content.ErrNotFound if the
+// block is not here, and content.ErrCorrupt if its bytes are wrong or gone, or are
+// the user's and not what they were: then it counts no more, and has to be fetched
+// again.
 func (c *Content) ReadBlock(chunk, block int, buf []byte) ([]byte, error) {
+	return c.readBlock(chunk, block, buf, false)
+}
+
+// readBlock is ReadBlock. Hashing is left to the caller with hashed: what is right
+// may be marked as fresh, what is wrong is damage.
+func (c *Content) readBlock(chunk, block int, buf []byte, hashed bool) ([]byte, error) {
 	if err := c.enter(); err != nil {
 		return nil, err
 	}
 	defer c.busy.Done()
 	l, err := c.list(chunk)
 	if err != nil {
+		if isDamage(err) {
+			c.damage(Damage{Chunk: chunk, Blocks: all(content.MaxBlocks), Err: err})
+		}
 		return nil, err
 	}
 	if block < 0 || block >= len(l.blocks) || !c.has(chunk, block) {
 		return nil, fmt.Errorf("block %d of chunk %d of %v: %w", block, chunk, c.id, content.ErrNotFound)
 	}
+	now := time.Now()
+	c.care.read.Store(now.Unix())
 	size := int(l.blocks[block].Size)
 	buf = slices.Grow(buf[:0], size)[:size]
-	if err := c.readAt(buf, c.layout.Chunk(chunk)+l.offset(block)); err != nil {
-		return nil, fmt.Errorf("read block %d of chunk %d of %v: %w", block, chunk, c.id, ifShort(err))
+	at := c.layout.Chunk(chunk) + l.offset(block)
+	err = c.readAt(buf, at)
+	switch {
+	case c.inPlace:
+		err = c.vouch(chunk, block, l.blocks[block], at, buf, err)
+	case err == nil && !hashed:
+		err = c.check(now, chunk, block, buf, l.blocks[block].Hash)
 	}
-	return buf, nil
+	if err == nil {
+		c.store.served.Add(int64(size))
+		return buf, nil
+	}
+	err = fmt.Errorf("read block %d of chunk %d of %v: %w", block, chunk, c.id, ifShort(err))
+	if isDamage(err) && c.has(chunk, block) {
+		c.damage(Damage{Chunk: chunk, Blocks: 1 << block, Err: err})
+	}
+	return nil, err
 }
 
 // ifShort makes an error of missing bytes one of content.ErrCorrupt.
@@ -281,6 +328,7 @@ func (c *Content) readAt(buf []byte, offset int64) error {
 		if err != nil {
 			return err
 		}
+		c.used(h, s.File, s.Offset, s.Size, wasRead)
 		_, err = h.ReadAt(buf[:s.Size], s.Offset)
 		c.store.files.unpin(h)
 		if err != nil {
@@ -305,6 +353,7 @@ func (c *Content) writeAt(data []byte, offset int64) error {
 		}
 		err = h.write(data[:s.Size], s.Offset)
 		c.store.files.wrote(h)
+		c.used(h, s.File, s.Offset, s.Size, wasWritten)
 		c.store.files.unpin(h)
 		if err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/content/store/disk"
 )
 
 // Names in a content's folder.
@@ -22,12 +23,14 @@ const (
 	journalName  = "journal"
 	listsName    = "blocks"
 	releasesName = "releases"
+	stateName    = "state"
 )
 
 // A Content is what the store holds of one content: some of its blocks, or all.
 // Its methods may be called by many at once. Once it was removed they fail with
-// content.ErrNotFound, once the store was closed with fs.ErrClosed, and after a
-// failed sync with that.
+// content.ErrNotFound, and once the store was closed with fs.ErrClosed. After a
+// failed sync nothing is taken any more, until the store has loaded the content
+// anew (Run): then they fail with that, and Store.Get returns another.
 type Content struct {
 	store    *Store
 	id       content.ID
@@ -36,7 +39,7 @@ type Content struct {
 	layout   *content.Layout
 	size     int64 // of all files
 
-	// Lock order: sync, log, making, mu; then those of the store's tables.
+	// Lock order: owning, sync, log, making, mu; then those of the store's tables.
 
 	sync sync.Mutex // held by who makes things durable or changes what is on disk for it
 
@@ -49,14 +52,24 @@ type Content struct {
 	// nobody syncs what is written to it without them.
 	making sync.Mutex
 
-	mu       sync.Mutex
-	end      error          // why nothing can be done with it any more
-	failed   error          // the sync, or change of the journal, that went wrong
-	partial  *partial       // nil once complete on disk
-	lost     map[int]uint64 // blocks that count no more, until partial says so
-	changed  chan struct{}  // nil until somebody waits
-	releases [][]byte
-	busy     sync.WaitGroup // of calls that use the folder; added to under mu while end is nil
+	mu        sync.Mutex
+	end       error          // why nothing can be done with it any more
+	failed    error          // the sync that went wrong: nothing is written any more
+	partial   *partial       // nil once complete on disk
+	lost      map[int]uint64 // blocks that count no more, until partial says so
+	unsettled bool           // the folder's entries may not be on the disk
+	crashed   bool           // nor those of files, since it was not closed
+	changed   chan struct{}  // nil until somebody waits
+	releases  [][]byte
+
+	inPlace    bool               // it stands on files of the user's, or did; never changes
+	owning     sync.Mutex         // held by who makes a file of the content's own; before sync
+	references map[int]*reference // by file of the manifest: the user's that stands for it
+
+	busy sync.WaitGroup // of calls that use the folder; added to under mu while end is nil
+
+	care  care
+	fresh freshness
 }
 
 // partial is what a content has to remember until it is complete.
@@ -148,17 +161,51 @@ func (c *Content) ended() error {
 	return c.end
 }
 
-// fail ends all use of the content, whose state on disk is in doubt now.
-func (c *Content) fail(err error) {
+// fail ends all writing, after a sync failed: what is in the journal counts still,
+// and what isn't, pending among it, no more.
+func (c *Content) fail(err error, pending map[int]uint64) {
+	c.mu.Lock()
+	if c.failed == nil {
+		c.failed = fmt.Errorf("content %v takes nothing until its disk works again: %w", c.id, err)
+	}
+	c.doubt(pending)
+	if c.partial != nil {
+		c.doubt(c.partial.pending)
+	}
+	c.tell()
+	c.mu.Unlock()
+	c.store.index.rebuild(c, c.store.List())
+}
+
+// doubt makes blocks count no more, in memory. It is called with mu held.
+func (c *Content) doubt(blocks map[int]uint64) {
+	if c.lost == nil {
+		c.lost = make(map[int]uint64)
+	}
+	for chunk, mask := range blocks {
+		if mask != 0 {
+			c.lost[chunk] |= mask
+		}
+	}
+}
+
+// enterWriting is enter for calls that write to the files or to the journal.
+func (c *Content) enterWriting() error {
+	if err := c.enter(); err != nil {
+		return err
+	}
+	if err := c.failure(); err != nil {
+		c.busy.Done()
+		return err
+	}
+	return nil
+}
+
+// failure returns the sync that went wrong, if one did.
+func (c *Content) failure() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.failed == nil {
-		c.failed = err
-	}
-	if c.end == nil {
-		c.end = err
-		c.tell()
-	}
+	return c.failed
 }
 
 // shut ends all use of the content and waits for the calls under way.
@@ -175,14 +222,21 @@ func (c *Content) shut(err error) {
 func (c *Content) Changed() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.end != nil {
+		return over // tell may come yet, and closes what it finds
+	}
 	if c.changed == nil {
 		c.changed = make(chan struct{})
-		if c.end != nil {
-			close(c.changed)
-		}
 	}
 	return c.changed
 }
+
+// over is closed: what has ended changes no more, and nobody waits for it.
+var over = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
 
 // tell wakes those who wait for a change. It is called with mu held.
 func (c *Content) tell() {
@@ -264,12 +318,28 @@ func (c *Content) has(chunk, block int) bool {
 	return c.lost[chunk]&bit == 0 && (c.partial == nil || c.partial.verified[chunk]&bit != 0)
 }
 
+// isLost reports whether a block was found damaged, and the disk doesn't know yet.
+func (c *Content) isLost(chunk, block int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lost[chunk]&(1<<block) != 0
+}
+
 // pin opens one of the content's files; the caller unpins it. With create, it is
 // made if it isn't there, with its final size, and sparse.
 func (c *Content) pin(file int, create bool) (*handle, error) {
 	c.mu.Lock()
 	s := slot{c, file, c.partial != nil}
+	theirs := c.references[file]
 	c.mu.Unlock()
+	switch {
+	case theirs != nil && !create:
+		return c.pinReference(file, theirs)
+	case theirs != nil:
+		if err := c.own(file); err != nil {
+			return nil, err
+		}
+	}
 	if h := c.store.files.pin(s); h != nil {
 		return h, nil
 	}
@@ -280,40 +350,60 @@ func (c *Content) pin(file int, create bool) (*handle, error) {
 	return c.store.files.add(s, f), nil
 }
 
-func (c *Content) open(s slot, create bool) (*os.File, error) {
+func (c *Content) open(s slot, create bool) (disk.File, error) {
 	flag := os.O_RDONLY
 	if s.write {
 		flag = os.O_RDWR
 	}
 	switch s.file {
 	case journalFile:
-		return os.OpenFile(filepath.Join(c.dir, journalName), flag, 0)
+		return c.store.disk.Open(filepath.Join(c.dir, journalName), flag)
 	case listsFile:
-		return os.OpenFile(filepath.Join(c.dir, listsName), flag, 0)
+		return c.store.disk.Open(filepath.Join(c.dir, listsName), flag)
 	}
-	dir := filepath.Join(c.dir, filesName)
-	f, err := openBelow(dir, c.manifest.Files[s.file].Path, flag)
+	f, err := c.openFile(s.file, flag)
 	if create && errors.Is(err, fs.ErrNotExist) {
-		return c.create(dir, s.file)
+		return c.create(filepath.Join(c.dir, filesName), s.file)
 	}
-	return f, err
-}
-
-// create makes a file and the folders it is in.
-func (c *Content) create(dir string, file int) (*os.File, error) {
-	root, err := os.OpenRoot(dir)
+	if !s.write {
+		if err == nil && shared(f) {
+			c.fresh.exposed.Store(true)
+		}
+		return f, err
+	}
+	if err == nil {
+		c.noteName(s.file)
+	}
+	if err == nil && !shared(f) {
+		return f, nil
+	}
+	if errors.Is(err, fs.ErrPermission) { // the user's mode, if an export linked it
+		f, err = c.openFile(s.file, os.O_RDONLY)
+	}
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
+	return c.unlink(s.file, f)
+}
+
+// openFile opens file i of the manifest.
+func (c *Content) openFile(i, flag int) (disk.File, error) {
+	if r := c.reference(i); r != nil {
+		return c.openReference(r)
+	}
+	return c.store.disk.OpenBelow(filepath.Join(c.dir, filesName), c.manifest.Files[i].Path, flag)
+}
+
+// create makes a file and the folders it is in.
+func (c *Content) create(dir string, file int) (disk.File, error) {
 	c.making.Lock()
 	defer c.making.Unlock()
 	want := c.manifest.Files[file]
 	folder := path.Dir(want.Path)
-	if err := root.MkdirAll(filepath.FromSlash(folder), folderMode); err != nil {
+	if err := c.store.disk.MkdirAllBelow(dir, folder); err != nil {
 		return nil, err
 	}
-	f, err := root.OpenFile(filepath.FromSlash(want.Path), os.O_RDWR|os.O_CREATE, fileMode)
+	f, err := c.store.disk.OpenBelow(dir, want.Path, os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return nil, err
 	}
@@ -322,11 +412,28 @@ func (c *Content) create(dir string, file int) (*os.File, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.partial != nil {
-		for ; folder != "."; folder = path.Dir(folder) {
-			c.partial.folders[folder] = struct{}{}
-		}
-		c.partial.folders["."] = struct{}{}
-	}
+	c.noteFolder(folder)
 	return f, nil
+}
+
+// noteFolder notes that a folder, and those that it is in, have new entries. It is
+// called with mu held.
+func (c *Content) noteFolder(folder string) {
+	if c.partial == nil {
+		return
+	}
+	for ; folder != "."; folder = path.Dir(folder) {
+		c.partial.folders[folder] = struct{}{}
+	}
+	c.partial.folders["."] = struct{}{}
+}
+
+// noteName notes that the name of a file that was there may not be on the disk: it
+// was made just before a crash, perhaps.
+func (c *Content) noteName(file int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.crashed {
+		c.noteFolder(path.Dir(c.manifest.Files[file].Path))
+	}
 }

@@ -86,7 +86,11 @@ func right(t *testing.T, c *store.Content, sample *storetest.Sample) {
 		return
 	}
 	target := filepath.Join(storetest.TempDir(t), "copy")
-	if err := c.Export(t.Context(), target, store.ExportOptions{}); err != nil {
+	err := c.Export(t.Context(), target, store.ExportOptions{})
+	if errors.Is(err, content.ErrCorrupt) && !c.Complete() {
+		return // told before anything was written
+	}
+	if err != nil {
 		t.Error(err)
 	} else if err := sample.Check(target); err != nil {
 		t.Error(err)

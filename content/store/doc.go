@@ -6,7 +6,9 @@
 // publisher fills a Stage and commits it whole, a fetch begins a Content and
 // gives it block lists (SetBlocks) and blocks (WriteBlock). A block counts only
 // once its hash was right, and only what counts can be read (ReadBlock) or found
-// by its chunk (Find). Export gives the user a copy.
+// by its chunk (Find) or, a while after its content became complete, by itself
+// (FindBlock). What other contents hold is copied and not fetched (Reuse). Export
+// gives the user a copy.
 //
 //	<dir>/lock                  held while a process has the store open
 //	<dir>/content/<id>/root     the manifest's root, and segments/<n> if it is split
@@ -14,6 +16,9 @@
 //	                   journal  partial: block lists learnt, blocks verified (journal.go)
 //	                   blocks   complete: all block lists (lists.go)
 //	                   releases signed envelopes (release.go)
+//	                   references  where the files are, if at the user's (reference.go)
+//	                   state    pin, last use, scrub (care.go)
+//	<dir>/index/run-*           which blocks complete contents have (indexrun.go)
 //	<dir>/content/.new-*        being made; swept at Open
 //	<dir>/content/.old-*        being removed; swept at Open
 //
@@ -36,9 +41,34 @@
 // takes over and the content is partial again. The journal, where there is one,
 // is always right.
 //
-// After a failed sync a content is out of use until the store is opened again:
-// the kernel marks pages clean that it could not write, so another sync of the
-// same file would succeed and mean nothing.
+// The indexes are hints. That of chunks is made anew at each Open; that of blocks,
+// which is on disk, as far as it is lost or damaged.
+//
+// After a failed sync the same file isn't synced again: the kernel marks pages clean
+// that it could not write, so that would succeed and mean nothing. What isn't in
+// the journal counts no more, what is can be read, and nothing is taken until Run
+// has loaded the content anew, once its folder takes writes (mend.go): the journal
+// is written as another file, and what hashes right is written again. A folder's
+// entries are synced again: a file system that can't write those takes nothing.
+//
+// A journal that was not closed is written anew at Open too, and names that were
+// found then are synced before they are built on. Who killed the process may have
+// done so between a rename and its sync.
+//
+// The last byte of each file's magic word is its version. A folder with a file of a
+// later version is left as it is (ErrNewer). README.md has what was tried.
+//
+// # What stays, what goes, and what is still right
+//
+// Whoever brings bytes reserves room first (room.go); what doesn't fit has others
+// evicted, the least valuable first (evict.go), or is refused before anything is
+// written. The disk's floor holds whatever the quota says. What is pinned, and when
+// a content was last used, is in its state file (care.go).
+//
+// What is read is hashed again unless that was done lately (fresh.go), and the
+// scrub reads the rest in its period (scrub.go). What is wrong counts no more and
+// is told, to be fetched again. What the store's files take of the system's memory
+// has a budget (pages.go).
 //
 // What to fetch, whom from and who may publish is left to others.
 package store

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/content/store/disk"
 )
 
 // ExportOptions say how to export.
@@ -26,9 +27,27 @@ type ExportOptions struct {
 	// Durable syncs the copy before it is called done. Without it the copy is as
 	// safe from a power cut as one by cp; the store has another.
 	Durable bool
+	// Link says whether files of the copy may be the store's own, under a second
+	// name. They take no room, and whatever changes them changes what the store
+	// has: it finds out before it serves it.
+	Link Link
 	// Progress, unless nil, is told how many bytes are done, never twice at once.
 	Progress func(done, total int64)
 }
+
+// Link says whether hard links are made.
+type Link uint8
+
+// The kinds of Link.
+const (
+	NoLink   Link = iota // files of their own, which share their bytes with the store's where the file system can
+	MayLink              // links where the file system can, else as NoLink: for who removes the content next
+	MustLink             // links, or an error
+)
+
+// ErrNoLink says that a file system has no hard links, or that the store is on
+// another one.
+var ErrNoLink = errors.New("no hard link is possible from the store to there")
 
 const (
 	// Copied at once, between looks at the context and word of progress: what the
@@ -48,35 +67,47 @@ const (
 // target already and is the same stays, so that an export can be repeated. What is
 // there and differs is replaced with Overwrite, and is else an error that wraps
 // fs.ErrExist. A folder where a file belongs, or a link, always is. The error wraps
-// content.ErrNotFound if the content is not complete, and content.ErrNoSpace if
-// the disk is full.
+// content.ErrNotFound if the content is not complete, content.ErrCorrupt if some of
+// it turns out to have gone bad on the disk, and is to be fetched again, and
+// content.ErrNoSpace if the disk is full.
 func (c *Content) Export(ctx context.Context, target string, o ExportOptions) (err error) {
 	if err := c.enter(); err != nil {
 		return err
 	}
 	defer c.busy.Done()
 	defer func() {
+		if errors.Is(err, content.ErrChanged) {
+			c.look()
+		}
 		if err != nil {
 			err = fmt.Errorf("export %v to %s: %w", c.id, target, ifNoSpace(err))
 		}
 	}()
+	release := c.Hold()
+	defer release()
+	if o.Durable || o.Link != NoLink {
+		// A link has what the store has, synced or not, and nobody here may have it
+		// open for writing.
+		if err := c.flush(); err != nil {
+			return err
+		}
+		c.store.files.closeIdle(c)
+	}
 	if !c.Complete() {
 		return fmt.Errorf("%w: %d of %d bytes are here", content.ErrNotFound, c.Progress(), c.size)
+	}
+	if err := c.verifyStale(ctx); err != nil {
+		return err
 	}
 	if target, err = filepath.Abs(target); err != nil {
 		return err
 	}
-	from, err := os.OpenRoot(filepath.Join(c.dir, filesName))
-	if err != nil {
-		return err
-	}
-	defer from.Close()
 	parent, err := os.OpenRoot(filepath.Dir(target))
 	if err != nil {
 		return fmt.Errorf("%w: make the folder first", err)
 	}
 	defer parent.Close()
-	e := &export{content: c, from: from, options: o}
+	e := &export{content: c, options: o}
 	base := filepath.Base(target)
 	if base == string(filepath.Separator) {
 		base = "." // the root of a file system, or of a drive
@@ -92,7 +123,6 @@ func (c *Content) Export(ctx context.Context, target string, o ExportOptions) (e
 // An export is one under way.
 type export struct {
 	content *Content
-	from    *os.Root // the content's files
 	options ExportOptions
 	temp    string // name that nothing else has
 
@@ -117,7 +147,7 @@ func (e *export) single(ctx context.Context, parent *os.Root, base string) error
 		if err := parent.Rename(e.temp, base); err != nil {
 			return err
 		}
-	} else if err := e.finish(parent, base, 0); err != nil {
+	} else if err := errors.Join(e.syncFile(parent, base), e.finish(parent, base, 0)); err != nil {
 		return err
 	}
 	return e.syncFolder(parent, ".")
@@ -152,7 +182,7 @@ func (e *export) newTree(ctx context.Context, parent *os.Root, base string) (err
 			err = errors.Join(err, remove(parent, e.temp))
 		}
 	}()
-	if err := parent.Mkdir(e.temp, folderMode); err != nil {
+	if err := parent.Mkdir(e.temp, disk.FolderMode); err != nil {
 		return err
 	}
 	made, err := parent.OpenRoot(e.temp)
@@ -165,7 +195,7 @@ func (e *export) newTree(ctx context.Context, parent *os.Root, base string) (err
 		case !f.Mode.IsDir():
 			wanted = append(wanted, i)
 		case f.Path != ".":
-			if err := made.Mkdir(filepath.FromSlash(f.Path), folderMode); err != nil {
+			if err := made.Mkdir(filepath.FromSlash(f.Path), disk.FolderMode); err != nil {
 				return errors.Join(err, made.Close())
 			}
 		}
@@ -224,7 +254,7 @@ func (e *export) intoTree(ctx context.Context, target *os.Root) (err error) {
 		if kept < len(wanted) && wanted[kept] == i {
 			kept++ // finished when it was copied
 		} else if !f.Mode.IsDir() {
-			if err := e.finish(target, f.Path, i); err != nil {
+			if err := errors.Join(e.syncFile(target, f.Path), e.finish(target, f.Path, i)); err != nil {
 				return err
 			}
 		}
@@ -239,7 +269,7 @@ func (e *export) fill(ctx context.Context, target *os.Root, wanted, missing []in
 	if err := remove(target, e.temp); err != nil {
 		return err
 	}
-	if err := target.Mkdir(e.temp, folderMode); err != nil {
+	if err := target.Mkdir(e.temp, disk.FolderMode); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, remove(target, e.temp)) }()
@@ -248,7 +278,7 @@ func (e *export) fill(ctx context.Context, target *os.Root, wanted, missing []in
 		return err
 	}
 	for _, i := range missing {
-		if err := target.Mkdir(filepath.FromSlash(files[i].Path), folderMode); err != nil {
+		if err := target.Mkdir(filepath.FromSlash(files[i].Path), disk.FolderMode); err != nil {
 			return err
 		}
 	}
@@ -323,7 +353,7 @@ func (e *export) equal(ctx context.Context, in *os.Root, path string, i int) (bo
 		return false, err
 	}
 	defer theirs.Close()
-	ours, err := e.from.Open(filepath.FromSlash(e.content.manifest.Files[i].Path))
+	ours, err := e.content.openFile(i, os.O_RDONLY)
 	if err != nil {
 		return false, err
 	}
@@ -368,55 +398,6 @@ func (e *export) copyAll(ctx context.Context, to *os.Root, files []int, name fun
 	return ctx.Err() // which may have ended the loop
 }
 
-// copy copies file i of the content to path, where nothing is, with its mode and
-// time.
-func (e *export) copy(ctx context.Context, to *os.Root, path string, i int) (err error) {
-	want := e.content.manifest.Files[i]
-	if err := e.mayGoOn(ctx); err != nil {
-		return err
-	}
-	dst, err := to.OpenFile(filepath.FromSlash(path), os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
-	if err != nil {
-		return err
-	}
-	err = e.copyBytes(ctx, dst, i)
-	if err == nil {
-		err = dst.Chmod(want.Mode.Perm()) // of the open file, which Windows couldn't if it were read-only
-	}
-	if err == nil && e.options.Durable {
-		err = dst.Sync()
-	}
-	if err = errors.Join(err, dst.Close()); err != nil {
-		return err
-	}
-	return to.Chtimes(filepath.FromSlash(path), want.ModTime, want.ModTime)
-}
-
-func (e *export) copyBytes(ctx context.Context, dst *os.File, i int) error {
-	want := e.content.manifest.Files[i]
-	if want.Size == 0 {
-		return nil // need not be in the store
-	}
-	src, err := e.from.Open(filepath.FromSlash(want.Path))
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	for left := want.Size; left > 0; {
-		if err := e.mayGoOn(ctx); err != nil {
-			return err
-		}
-		// From file to file the kernel copies, or shares the blocks if it can.
-		n, err := io.CopyN(dst, src, min(left, exportStep))
-		if err != nil {
-			return fmt.Errorf("copy %s: %w", want.Path, ifShort(err))
-		}
-		left -= n
-		e.progress(n)
-	}
-	return nil
-}
-
 // finish sets the mode and time of file or folder i of the content at path.
 func (e *export) finish(in *os.Root, path string, i int) error {
 	want := e.content.manifest.Files[i]
@@ -445,6 +426,24 @@ func (e *export) finishFolders(in *os.Root, top bool) error {
 	return nil
 }
 
+// syncFile makes the bytes of a file that was there, or was made by name, durable,
+// if asked for. It leaves the file writable (Windows syncs no other): finish is
+// next.
+func (e *export) syncFile(in *os.Root, path string) error {
+	if !e.options.Durable {
+		return nil
+	}
+	path = filepath.FromSlash(path)
+	if err := in.Chmod(path, disk.FileMode); err != nil {
+		return err
+	}
+	f, err := in.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
 // syncFolder makes the entries of a folder durable, if asked for.
 func (e *export) syncFolder(in *os.Root, path string) error {
 	if !e.options.Durable {
@@ -454,7 +453,7 @@ func (e *export) syncFolder(in *os.Root, path string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(syncEntries(folder), folder.Close())
+	return errors.Join(disk.SyncEntries(folder), folder.Close())
 }
 
 // mayGoOn returns why the export has to end, if it has.
@@ -485,7 +484,7 @@ func remove(in *os.Root, name string) error {
 			return err
 		}
 		if d.IsDir() {
-			return in.Chmod(filepath.FromSlash(path), folderMode)
+			return in.Chmod(filepath.FromSlash(path), disk.FolderMode)
 		}
 		return nil
 	})

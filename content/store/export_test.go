@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/zap"
+
 	"github.com/p2pnode/p2pnode/content"
 	"github.com/p2pnode/p2pnode/content/store"
 	"github.com/p2pnode/p2pnode/content/store/storetest"
@@ -235,4 +237,89 @@ func TestExportClearsWhatACrashLeft(t *testing.T) {
 		t.Error(err)
 	}
 	leftovers(t, dir)
+}
+
+// A linked copy is the store's own file. What the user does to it the store finds
+// out, and what the store mends it mends for itself.
+func TestExportLinks(t *testing.T) {
+	sample := storetest.Tree(t, 3)
+	dir := storetest.TempDir(t)
+	s, err := store.Open(store.Config{Dir: filepath.Join(dir, "store")}, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c, _, _ := fetch(t, s, sample)
+	if err := c.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	target := filepath.Join(dir, "copy")
+	for range 2 { // the second finds it there
+		if err := c.Export(t.Context(), target, store.ExportOptions{Link: store.MustLink}); err != nil {
+			t.Fatal(err)
+		}
+		if err := sample.Check(target); err != nil {
+			t.Error(err)
+		}
+	}
+	leftovers(t, dir)
+	big := filepath.Join(target, "a", "deep", "big.bin")
+	theirs, err := os.Stat(big)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, err := os.Stat(filepath.Join(dir, "store", "content", c.ID().String(), "files", "a", "deep", "big.bin"))
+	if err != nil || !os.SameFile(ours, theirs) {
+		t.Fatalf("the copy is no link: %v", err)
+	}
+
+	if err := os.Chmod(big, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(big, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("the user's own"), 100); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Close(), os.Chmod(big, 0o444)); err != nil {
+		t.Fatal(err)
+	}
+	if bad, err := c.Verify(t.Context(), nil); err != nil || len(bad) == 0 {
+		t.Fatalf("the store doesn't notice: %v, %v", bad, err)
+	}
+	if c, blocks, _ := fetch(t, s, sample); blocks == 0 || !c.Complete() {
+		t.Errorf("%d blocks fetched again", blocks)
+	}
+	if err := c.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if bad, err := c.Verify(t.Context(), nil); err != nil || len(bad) != 0 {
+		t.Errorf("not mended: %v, %v", bad, err)
+	}
+	if got, err := os.ReadFile(big); err != nil || string(got[100:114]) != "the user's own" {
+		t.Errorf("what the user wrote was written over: %q, %v", got[100:114], err)
+	}
+}
+
+func TestExportForWhoRemovesTheContent(t *testing.T) {
+	sample := storetest.File(t, 4, 200_000, storetest.Small)
+	dir := storetest.TempDir(t)
+	s, err := store.Open(store.Config{Dir: filepath.Join(dir, "store")}, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c, _, _ := fetch(t, s, sample)
+	target := filepath.Join(dir, "copy")
+	if err := c.Export(t.Context(), target, store.ExportOptions{Link: store.MayLink, Durable: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Remove(c.ID()); err != nil {
+		t.Fatal(err)
+	}
+	if err := sample.Check(target); err != nil {
+		t.Error(err)
+	}
 }

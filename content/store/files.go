@@ -2,8 +2,9 @@ package store
 
 import (
 	"container/list"
-	"os"
 	"sync"
+
+	"github.com/p2pnode/p2pnode/content/store/disk"
 )
 
 // Limits of open files. A content may have a million files, and a process a
@@ -32,7 +33,7 @@ type slot struct {
 
 // A handle is an open file. It is not closed while pinned or dirty.
 type handle struct {
-	*os.File
+	disk.File
 	slot  slot
 	pins  int
 	dirty bool          // written since it was last taken to be synced
@@ -79,7 +80,7 @@ func (t *fileTable) pin(s slot) *handle {
 
 // add makes f the file of a slot, unless another got there first; then f is
 // closed. It returns the file of the slot, pinned.
-func (t *fileTable) add(s slot, f *os.File) *handle {
+func (t *fileTable) add(s slot, f disk.File) *handle {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	h, ok := t.open[s]

@@ -1,21 +1,28 @@
 package store
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/content/store/disk"
+	"github.com/p2pnode/p2pnode/content/store/disk/disktest"
 	"github.com/p2pnode/p2pnode/content/store/storetest"
 )
 
@@ -94,41 +101,61 @@ func TestRunSyncsInTime(t *testing.T) {
 	})
 }
 
-// After a sync that failed nothing is counted as durable, or served: the kernel
-// may have dropped the pages. What Open finds right is written again.
-func TestFailedSyncEndsUse(t *testing.T) {
+// After a sync that failed nothing more is written, and what was not durable counts
+// no more: the kernel may have dropped the pages. What is durable is served on. The
+// same file is not synced again; what is found right is written again.
+func TestFailedSyncEndsWriting(t *testing.T) {
 	sample := storetest.File(t, 1, 60_000, storetest.Small)
-	dir := t.TempDir()
-	s := openAt(t, dir)
+	model := disktest.New(disktest.POSIX)
+	s, err := Open(powerConfig(model), zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
 	c := begin(t, s, sample)
 	put(t, c, sample, storetest.Ref{Chunk: 0, Block: 0})
 	if err := c.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	put(t, c, sample, storetest.Ref{Chunk: 0, Block: 1})
-	for h := range s.files.dirty[c] {
-		h.File.Close() // what the sync will trip over
+	syncs := 0
+	model.Fault(func(op disktest.Op) error {
+		if op.Kind == disktest.Sync {
+			syncs++
+			return syscall.EIO
+		}
+		return nil
+	})
+	if err := c.Flush(t.Context()); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("a sync that failed: %v", err)
 	}
-	if err := c.Flush(t.Context()); err == nil {
-		t.Fatal("a sync that failed is no error")
+	before := syncs
+	if err := c.Flush(t.Context()); !errors.Is(err, syscall.EIO) || syncs > before {
+		t.Errorf("a failed sync was tried again: %v", err)
 	}
-	if err := c.Flush(t.Context()); err == nil {
-		t.Error("a failed sync was tried again")
+	if got := c.Verified(0); got != 0b01 {
+		t.Errorf("verified %b, want 1", got)
 	}
-	if _, err := c.ReadBlock(0, 0, nil); err == nil {
-		t.Error("read after a failed sync")
+	if data, err := c.ReadBlock(0, 0, nil); err != nil || !bytes.Equal(data, sample.Block(0, 0)) {
+		t.Errorf("what is durable is not read: %v", err)
 	}
-	if _, err := c.WriteBlock(0, 2, sample.Block(0, 2)); err == nil {
-		t.Error("written after a failed sync")
+	if _, err := c.ReadBlock(0, 1, nil); !errors.Is(err, content.ErrNotFound) {
+		t.Errorf("what may be lost was read: %v", err)
 	}
-	if _, _, ok := s.Find(sample.Manifest.Chunks[0].Hash); ok {
-		t.Error("found after a failed sync")
+	if _, err := c.WriteBlock(0, 2, sample.Block(0, 2)); !errors.Is(err, syscall.EIO) {
+		t.Errorf("written after a failed sync: %v", err)
 	}
-	if err := s.Close(); err == nil {
-		t.Error("closed as if all were well")
+	if err := c.SetBlocks(1, sample.Nodes[1]); !errors.Is(err, syscall.EIO) {
+		t.Errorf("a list after a failed sync: %v", err)
+	}
+	model.Fault(nil)
+	if err := s.Close(); !errors.Is(err, syscall.EIO) {
+		t.Errorf("closed as if all were well: %v", err)
 	}
 
-	s = openAt(t, dir)
+	s, err = Open(powerConfig(model), zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer s.Close()
 	c, _ = s.Get(sample.ID)
 	if got := c.Verified(0); got != 0b11 {
@@ -137,6 +164,65 @@ func TestFailedSyncEndsUse(t *testing.T) {
 	if c.partial.pending[0] != 0b10 || len(s.files.dirty[c]) == 0 {
 		t.Errorf("the block in doubt was not written again: pending %b", c.partial.pending[0])
 	}
+}
+
+// Once the disk works again so does the content, within 10 s and without a restart
+// (G30); and the log was not filled meanwhile.
+func TestFailedSyncIsMended(t *testing.T) {
+	sample := storetest.File(t, 1, 60_000, storetest.Small)
+	synctest.Test(t, func(t *testing.T) {
+		model := disktest.New(disktest.POSIX)
+		model.DropUnsynced(rand.New(rand.NewPCG(1, 1)))
+		core, logs := observer.New(zap.WarnLevel)
+		s, err := Open(powerConfig(model), zap.New(core))
+		if err != nil {
+			t.Fatal(err)
+		}
+		running := make(chan struct{})
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { defer close(running); s.Run(ctx) }()
+		first := begin(t, s, sample)
+		refs := sample.Refs()
+		put(t, first, sample, refs[:5]...)
+		model.Fault(func(op disktest.Op) error {
+			if op.Kind == disktest.Sync {
+				return syscall.EIO
+			}
+			return nil
+		})
+		time.Sleep(time.Hour)
+		if first.failure() == nil || len(s.Trouble()) != 1 {
+			t.Errorf("no trouble seen: %v", s.Trouble())
+		}
+		if n := logs.Len(); n < 1 || n > 2 {
+			t.Errorf("%d lines in the log of an hour: %v", n, logs.All())
+		}
+		model.Fault(nil)
+		time.Sleep(10 * time.Second)
+		if len(s.Trouble()) != 0 {
+			t.Errorf("trouble that is over: %v", s.Trouble())
+		}
+		if err := first.ended(); err == nil {
+			t.Error("the old is in use")
+		}
+		if _, ok := s.Get(sample.ID); !ok {
+			t.Fatal("it is gone")
+		}
+		c := begin(t, s, sample) // lists may be lost
+		put(t, c, sample, refs...)
+		synctest.Wait()
+		if c.partial != nil {
+			t.Error("not complete on disk")
+		}
+		if err := rightBytes(c, sample); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		<-running
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // A kill between the steps of sealing leaves both files, or a journal that has
@@ -164,7 +250,7 @@ func TestSealIsFinished(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, both := range []bool{true, false} {
-		if err := os.WriteFile(filepath.Join(c.dir, journalName), journal, fileMode); err != nil {
+		if err := os.WriteFile(filepath.Join(c.dir, journalName), journal, disk.FileMode); err != nil {
 			t.Fatal(err)
 		}
 		if !both {
@@ -192,14 +278,12 @@ func TestSealIsFinished(t *testing.T) {
 func TestOpenSweepsWhatWasBeingMade(t *testing.T) {
 	dir := t.TempDir()
 	s := openAt(t, dir)
-	stage, err := s.Stage()
-	if err != nil {
+	if _, err := s.Stage(); err != nil {
 		t.Fatal(err)
 	}
-	stage.root.Close()
 	if err := errors.Join(
-		os.Mkdir(filepath.Join(s.root(), oldPrefix+"x"), folderMode),
-		os.Mkdir(filepath.Join(s.root(), "foreign"), folderMode),
+		os.Mkdir(filepath.Join(s.root(), oldPrefix+"x"), disk.FolderMode),
+		os.Mkdir(filepath.Join(s.root(), "foreign"), disk.FolderMode),
 		s.Close()); err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math/bits"
 )
 
 // A journal, and a releases file, is a magic word of eight bytes and records:
@@ -57,14 +58,32 @@ type record struct {
 // errJournal says that a file does not begin as a journal does.
 var errJournal = errors.New("not a journal")
 
+// ErrNewer says that a file was written by a later version of this program. It is
+// left as it is, and so is all that belongs to it.
+var ErrNewer = errors.New("written by a newer version of p2pnode: install that version, or remove the folder")
+
+// isNewer reports whether a file begins with a magic word of a later version than
+// ours. The last byte of a word is its version. Later ones differ from 1 in two
+// bits or more (2, 4, 6, 7, 8, 10 ...), so that a bit that flips makes no version.
+func isNewer(head []byte, magic string) bool {
+	v := magicSize - 1
+	return len(head) >= magicSize && string(head[:v]) == magic[:v] && head[v] != 0 && bits.OnesCount8(head[v]^magic[v]) > 1
+}
+
 // readJournal gives the records of a journal of size bytes to each, and returns
 // where the last good one ends. The error wraps errJournal if there is nothing
-// good; bytes that make no record are no error. It takes memory for one record.
+// good, and ErrNewer if it is of a later version; bytes that make no record are no
+// error. It takes memory for one record.
 func readJournal(r io.Reader, size int64, magic string, each func(record) error) (end int64, err error) {
 	b := bufio.NewReaderSize(r, 16<<10)
 	var head [recordHead]byte
-	if _, err := io.ReadFull(b, head[:magicSize]); err != nil {
+	if _, err := io.ReadFull(b, head[:magicSize]); unlessCut(err) != nil {
+		return 0, err // there may be one, on a disk that doesn't answer
+	} else if err != nil {
 		return 0, fmt.Errorf("%w: %w", errJournal, err)
+	}
+	if isNewer(head[:], magic) {
+		return 0, ErrNewer
 	}
 	if string(head[:magicSize]) != magic {
 		return 0, fmt.Errorf("%w: begins with %q", errJournal, head[:magicSize])

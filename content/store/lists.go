@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/content/store/disk"
 )
 
 // The blocks file of a complete content has the block lists of all its chunks:
@@ -61,8 +62,8 @@ func writeLists(w io.Writer, count int, length func(chunk int) int, node func(ch
 }
 
 // writeAllLists makes the blocks file of a content, from all its nodes.
-func writeAllLists(dir string, nodes [][]byte) error {
-	return replace(dir, listsName, func(w io.Writer) error {
+func (s *Store) writeAllLists(dir string, nodes [][]byte) error {
+	return disk.Replace(s.disk, dir, listsName, func(w io.Writer) error {
 		return writeLists(w, len(nodes),
 			func(chunk int) int { return len(nodes[chunk]) },
 			func(chunk int) ([]byte, error) { return nodes[chunk], nil })
@@ -76,9 +77,10 @@ func listsSum(head []byte) uint32 {
 }
 
 // checkLists checks the head, table and length of a blocks file. The error wraps
-// errLists if there is a file and it is not right.
-func checkLists(dir string, count int) error {
-	f, err := os.Open(filepath.Join(dir, listsName))
+// errLists if there is a file and it is not right, and ErrNewer if it is of a
+// later version.
+func (s *Store) checkLists(dir string, count int) error {
+	f, err := s.disk.Open(filepath.Join(dir, listsName), os.O_RDONLY)
 	if err != nil {
 		return err
 	}
@@ -88,14 +90,15 @@ func checkLists(dir string, count int) error {
 		return err
 	}
 	size := listsHead + 8*(int64(count)+1)
-	if info.Size() < size {
-		return fmt.Errorf("%w: %d bytes", errLists, info.Size())
-	}
-	head := make([]byte, size)
+	head := make([]byte, min(size, info.Size()))
 	if _, err := io.ReadFull(f, head); err != nil {
 		return err
 	}
 	switch {
+	case isNewer(head, listsMagic):
+		return ErrNewer
+	case int64(len(head)) < size:
+		return fmt.Errorf("%w: %d bytes", errLists, info.Size())
 	case string(head[:magicSize]) != listsMagic,
 		binary.LittleEndian.Uint32(head[magicSize:]) != uint32(count),
 		binary.LittleEndian.Uint32(head[magicSize+4:]) != listsSum(head):

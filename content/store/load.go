@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,12 +14,19 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/content/store/disk"
 )
 
+// A past is what was known of a content before its folder is loaded.
+type past struct {
+	lost   map[int]uint64 // blocks that don't count, whatever its journal says
+	mended bool           // somebody wants it: state that can't be read is given up
+}
+
 // load makes a Content of the folder of id.
-func (s *Store) load(id content.ID) (*Content, error) {
+func (s *Store) load(id content.ID, was past) (*Content, error) {
 	dir := s.folder(id)
-	enc, err := readEncoded(dir)
+	enc, err := s.readEncoded(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -28,11 +34,17 @@ func (s *Store) load(id content.ID) (*Content, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Content{store: s, id: id, dir: dir, manifest: m, layout: content.NewLayout(m), size: m.Size()}
-	if c.releases, err = readReleases(dir); err != nil {
+	c := &Content{store: s, id: id, dir: dir, manifest: m, layout: content.NewLayout(m), size: m.Size(), unsettled: true}
+	if c.releases, err = s.readReleases(dir); err != nil && !(was.mended && isDamage(err)) {
 		return nil, err
 	}
-	if err := c.loadState(); err != nil {
+	if err := c.loadCare(); err != nil {
+		return nil, err
+	}
+	if err := c.loadReferences(); err != nil {
+		return nil, err
+	}
+	if err := c.loadState(was); err != nil {
 		c.shut(err) // the index may know it already
 		s.files.drop(c)
 		return nil, err
@@ -42,8 +54,8 @@ func (s *Store) load(id content.ID) (*Content, error) {
 }
 
 // readEncoded reads the manifest in a folder, which is yet to be checked.
-func readEncoded(dir string) (enc content.Encoded, err error) {
-	if enc.Root, err = readBounded(filepath.Join(dir, rootName)); err != nil {
+func (s *Store) readEncoded(dir string) (enc content.Encoded, err error) {
+	if enc.Root, err = disk.Read(s.disk, filepath.Join(dir, rootName), content.MaxNode); err != nil {
 		return enc, err
 	}
 	hashes, err := content.SegmentsOf(enc.Root)
@@ -51,7 +63,7 @@ func readEncoded(dir string) (enc content.Encoded, err error) {
 		return enc, err
 	}
 	for i := range hashes {
-		segment, err := readBounded(filepath.Join(dir, segmentsName, strconv.Itoa(i)))
+		segment, err := disk.Read(s.disk, filepath.Join(dir, segmentsName, strconv.Itoa(i)), content.MaxNode)
 		if err != nil {
 			return enc, err
 		}
@@ -60,27 +72,23 @@ func readEncoded(dir string) (enc content.Encoded, err error) {
 	return enc, nil
 }
 
-// readBounded reads a file of at most content.MaxNode bytes.
-func readBounded(name string) ([]byte, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > content.MaxNode {
-		return nil, fmt.Errorf("read %s: %w: %d bytes", name, content.ErrFormat, info.Size())
-	}
-	return os.ReadFile(name)
-}
-
 // loadState finds out what of the content is here.
-func (c *Content) loadState() error {
-	err := c.loadJournal()
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = checkLists(c.dir, len(c.manifest.Chunks)); err == nil {
+func (c *Content) loadState(was past) error {
+	clean, err := c.loadJournal()
+	switch {
+	case err == nil:
+		return c.resume(was, clean)
+	case errors.Is(err, fs.ErrNotExist):
+		if err = c.store.checkLists(c.dir, len(c.manifest.Chunks)); err == nil {
+			if c.lost = was.lost; len(c.lost) > 0 {
+				return c.lose()
+			}
 			return nil // complete
 		}
 		err = fmt.Errorf("no journal, and no block lists: %w", err)
-	} else if !errors.Is(err, errJournal) {
+	}
+	// A disk that doesn't answer now may do so later.
+	if gone := errors.Is(err, errJournal) || errors.Is(err, errLists) || errors.Is(err, fs.ErrNotExist); !gone && !(was.mended && isDamage(err)) {
 		return err
 	}
 	// What is known of the blocks is gone; the bytes need not be.
@@ -92,74 +100,93 @@ func (c *Content) loadState() error {
 // newJournal makes the content one of which nothing is known.
 func (c *Content) newJournal() error {
 	first := appendRecord([]byte(journalMagic), kindUnsure)
-	err := replace(c.dir, journalName, func(w io.Writer) error {
-		_, err := w.Write(first)
-		return err
-	})
+	err := disk.ReplaceBytes(c.store.disk, c.dir, journalName, first)
 	if err != nil {
 		return err
 	}
 	c.logSize = int64(len(first))
 	c.partial = newPartial(len(c.manifest.Chunks))
-	c.partial.unsure = true
-	return makeFolder(filepath.Join(c.dir, filesName))
+	c.partial.unsure, c.crashed = true, true
+	return disk.MakeFolder(c.store.disk, filepath.Join(c.dir, filesName))
 }
 
-// loadJournal takes what the journal says, and hashes what it leaves open.
-func (c *Content) loadJournal() error {
-	f, err := os.OpenFile(filepath.Join(c.dir, journalName), os.O_RDWR, 0)
+// loadJournal takes what the journal says. It is clean if it says that nothing was
+// written since.
+func (c *Content) loadJournal() (clean bool, err error) {
+	f, err := c.store.disk.Open(filepath.Join(c.dir, journalName), os.O_RDWR)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return err
+		return false, err
 	}
 	p := newPartial(len(c.manifest.Chunks))
-	var clean, cut bool
 	end, err := readJournal(f, info.Size(), journalMagic, func(r record) error {
 		clean = r.kind == kindClean
 		p.apply(r, c.manifest)
 		return nil
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
-	if cut = end < info.Size(); cut {
-		clean = false
+	if end < info.Size() {
+		clean, p.unsure = false, true
 	}
 	if clean {
 		end -= recordHead // it won't be from now on
 	}
-	if err := f.Truncate(end); err != nil {
-		return err
-	}
-	// The journal took its place, or didn't make way yet. Alone it would say that
-	// nothing is missing.
-	if err := os.Remove(filepath.Join(c.dir, listsName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
 	c.logSize, c.partial = end, p
-	if err := makeFolder(filepath.Join(c.dir, filesName)); err != nil {
+	return clean, f.Truncate(end)
+}
+
+// resume goes on with what the journal said, and hashes what it leaves open.
+func (c *Content) resume(was past, clean bool) error {
+	p := c.partial
+	if err := disk.MakeFolder(c.store.disk, filepath.Join(c.dir, filesName)); err != nil {
 		return err
+	}
+	if err := c.sweepOwn(); err != nil {
+		return err
+	}
+	for chunk, mask := range was.lost {
+		p.verified[chunk] &^= mask
 	}
 	if err := c.tally(); err != nil {
 		return err
 	}
-	if cut && !p.unsure {
-		p.unsure = true
-		h, err := c.append(appendRecord(nil, kindUnsure))
-		if err != nil {
+	if c.crashed = !clean; c.crashed {
+		if err := c.renew(); err != nil {
 			return err
 		}
-		c.store.files.wrote(h)
-		c.store.files.unpin(h)
+	}
+	// The journal took its place, or didn't make way yet. Alone it would say that
+	// nothing is missing.
+	if err := disk.RemoveIfThere(c.store.disk, filepath.Join(c.dir, listsName)); err != nil {
+		return err
 	}
 	if clean {
 		return nil
 	}
 	return c.recheckAll()
+}
+
+// renew writes the journal anew, of what was read of it: after a crash what is
+// read may be in memory only, and after a sync that failed never get to the disk.
+// Where there is no room for it the old one is gone on with.
+func (c *Content) renew() error {
+	err := c.lose()
+	if !errors.Is(err, content.ErrNoSpace) {
+		return err
+	}
+	h, err := c.pin(journalFile, false)
+	if err != nil {
+		return err
+	}
+	c.store.files.wrote(h) // the next flush syncs it
+	c.store.files.unpin(h)
+	return nil
 }
 
 // apply takes what a record says. One that can't be true says nothing.
@@ -241,10 +268,19 @@ func (c *Content) recheck(chunk int) error {
 		if c.has(chunk, i) || c.readAt(data, offset) != nil || content.Sum(data) != b.Hash {
 			continue // fetched again if it isn't here, or can't be read
 		}
+		// What is the user's is not written, and not needed in writing.
+		if c.reference(c.fileAt(offset)) != nil {
+			if _, err := c.count(chunk, i, l); err != nil {
+				return err
+			}
+			continue
+		}
 		// Written again, so that the next sync is of these pages: after a sync that
 		// failed they may be right in memory and not on disk, and pass for clean.
-		if err := c.writeAt(data, offset); err != nil {
-			return fmt.Errorf("write again block %d of chunk %d: %w", i, chunk, ifNoSpace(err))
+		if err := c.writeAt(data, offset); disk.Full(err) {
+			continue
+		} else if err != nil {
+			return fmt.Errorf("write again block %d of chunk %d: %w", i, chunk, err)
 		}
 		if _, err := c.count(chunk, i, l); err != nil {
 			return err

@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/content/store/disk"
 )
 
 // Limits of the releases kept with a content.
@@ -42,19 +42,15 @@ func (c *Content) AddRelease(envelope []byte) error {
 	defer c.sync.Unlock()
 	kept := c.Releases()
 	if slices.ContainsFunc(kept, func(k []byte) bool { return bytes.Equal(k, envelope) }) {
-		return nil
+		return c.settle() // it may have been found after a crash
 	}
 	kept = append(slices.Clone(kept), bytes.Clone(envelope))
 	kept = kept[max(0, len(kept)-MaxReleases):]
-	err := replace(c.dir, releasesName, func(w io.Writer) error {
-		b := []byte(releaseMagic)
-		for _, k := range kept {
-			b = appendRecord(b, kindRelease, k)
-		}
-		_, err := w.Write(b)
-		return err
-	})
-	if err != nil {
+	b := []byte(releaseMagic)
+	for _, k := range kept {
+		b = appendRecord(b, kindRelease, k)
+	}
+	if err := disk.ReplaceBytes(c.store.disk, c.dir, releasesName, b); err != nil {
 		return fmt.Errorf("keep release of %v: %w", c.id, ifNoSpace(err))
 	}
 	c.mu.Lock()
@@ -65,8 +61,8 @@ func (c *Content) AddRelease(envelope []byte) error {
 
 // readReleases reads the releases kept in a content's folder. Damaged ones are
 // gone; peers have them.
-func readReleases(dir string) (kept [][]byte, err error) {
-	f, err := os.Open(filepath.Join(dir, releasesName))
+func (s *Store) readReleases(dir string) (kept [][]byte, err error) {
+	f, err := s.disk.Open(filepath.Join(dir, releasesName), os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

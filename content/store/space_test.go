@@ -37,7 +37,7 @@ func TestBeginRefusesWhatDoesNotFit(t *testing.T) {
 		s := open(t, store.Config{Dir: dir, Floor: test.floor, Space: func(string) (uint64, uint64, error) {
 			return test.free, test.total, nil
 		}})
-		_, err := s.Begin(sample.Encoded)
+		_, _, err := s.Receive(sample.Encoded)
 		if test.fits != (err == nil) || err != nil && !errors.Is(err, content.ErrNoSpace) {
 			t.Errorf("%s: %v", test.name, err)
 		}
@@ -59,22 +59,22 @@ func TestBeginCountsWhatIsUnderWay(t *testing.T) {
 	free := uint64(150_000)
 	s := open(t, store.Config{Floor: store.NoFloor, Space: func(string) (uint64, uint64, error) { return free, 1 << 40, nil }})
 	defer s.Close()
-	if _, err := s.Begin(first.Encoded); err != nil {
+	if _, _, err := s.Receive(first.Encoded); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Begin(second.Encoded); !errors.Is(err, content.ErrNoSpace) {
+	if _, _, err := s.Receive(second.Encoded); !errors.Is(err, content.ErrNoSpace) {
 		t.Errorf("two in the room of one and a half: %v", err)
 	}
-	if _, err := s.Begin(first.Encoded); err != nil {
+	if _, _, err := s.Receive(first.Encoded); err != nil {
 		t.Errorf("the first again: %v", err)
 	}
 	fetch(t, s, first)
 	free = 50_000
-	if _, err := s.Begin(second.Encoded); !errors.Is(err, content.ErrNoSpace) {
+	if _, _, err := s.Receive(second.Encoded); !errors.Is(err, content.ErrNoSpace) {
 		t.Errorf("one in the room of a half: %v", err)
 	}
 	free = 100_000
-	if _, err := s.Begin(second.Encoded); err != nil {
+	if _, _, err := s.Receive(second.Encoded); err != nil {
 		t.Errorf("once there is room: %v", err)
 	}
 }

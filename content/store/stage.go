@@ -6,8 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/content/store/disk"
 )
 
 // A Stage takes the files of a content that is being published. It ends with
@@ -16,26 +18,25 @@ import (
 type Stage struct {
 	store *Store
 	dir   string
-	root  *os.Root // of its files
 	ended bool
 }
 
 // Stage returns an empty stage.
 func (s *Store) Stage() (_ *Stage, err error) {
-	dir, err := os.MkdirTemp(s.root(), newPrefix)
+	dir, err := disk.MakeTemp(s.disk, s.root(), newPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("stage a content: %w", ifNoSpace(err))
 	}
 	st := &Stage{store: s, dir: dir}
-	files := filepath.Join(dir, filesName)
-	if err = os.Mkdir(files, folderMode); err == nil {
-		st.root, err = os.OpenRoot(files)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("stage a content: %w", errors.Join(ifNoSpace(err), os.RemoveAll(dir)))
+	if err := s.disk.Mkdir(st.files()); err != nil {
+		s.discard(dir)
+		return nil, fmt.Errorf("stage a content: %w", ifNoSpace(err))
 	}
 	return st, nil
 }
+
+// files is the folder that the stage's files are in.
+func (st *Stage) files() string { return filepath.Join(st.dir, filesName) }
 
 // Mkdir makes the folder at path, which has forward slashes. "." is there.
 // Modes and times are kept in the manifest, not in the store.
@@ -43,20 +44,20 @@ func (st *Stage) Mkdir(path string) error {
 	if path == "." {
 		return nil
 	}
-	return ifNoSpace(st.root.Mkdir(filepath.FromSlash(path), folderMode))
+	return ifNoSpace(st.store.disk.MkdirBelow(st.files(), path))
 }
 
 // Create makes the file at path, for reading and writing. The caller closes it
 // before Commit.
-func (st *Stage) Create(path string) (*os.File, error) {
-	f, err := st.root.OpenFile(filepath.FromSlash(path), os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
+func (st *Stage) Create(path string) (disk.File, error) {
+	f, err := st.store.disk.OpenBelow(st.files(), path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 	return f, ifNoSpace(err)
 }
 
 // Open opens the file at path for reading, to verify what was written. The
 // caller closes it before Commit.
-func (st *Stage) Open(path string) (*os.File, error) {
-	return st.root.Open(filepath.FromSlash(path))
+func (st *Stage) Open(path string) (disk.File, error) {
+	return st.store.disk.OpenBelow(st.files(), path, os.O_RDONLY)
 }
 
 // Abort drops the stage and all that is in it, unless it has ended.
@@ -65,62 +66,87 @@ func (st *Stage) Abort() error {
 		return nil
 	}
 	st.ended = true
-	return errors.Join(st.root.Close(), os.RemoveAll(st.dir))
+	st.store.discard(st.dir)
+	return nil
 }
 
 // Commit makes the stage the content with this manifest and these blocks of its
 // chunks, complete and durable. It checks them against each other and against the
 // sizes of the files; that the files' bytes are those of the blocks is what the
 // caller has made sure of. If the content is here already, complete, the stage is
-// dropped; if it is here in part, the stage takes its place, and keeps its
-// releases. Either way, and on error too, the stage has ended.
+// dropped; if it is here in part, or on files of the user's, the stage takes its place, and keeps its
+// releases and its pin. Either way, and on error too, the stage has ended.
 func (st *Stage) Commit(enc content.Encoded, blocks [][]content.Block) (_ *Content, err error) {
 	if st.ended {
 		return nil, fmt.Errorf("commit content %v: stage: %w", enc.ID, fs.ErrClosed)
 	}
 	st.ended = true
+	s := st.store
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("commit content %v: %w", enc.ID, ifNoSpace(err)), os.RemoveAll(st.dir))
+			s.discard(st.dir)
+			err = fmt.Errorf("commit content %v: %w", enc.ID, ifNoSpace(err))
 		}
 	}()
 	m, err := content.Decode(enc.ID, enc.Root, enc.Segments)
 	if err == nil {
 		err = st.check(m)
 	}
-	if err = errors.Join(err, st.root.Close()); err != nil { // before the rename: Windows
+	if err != nil {
 		return nil, err
 	}
 	nodes, err := encodeLists(m, blocks)
 	if err != nil {
 		return nil, err
 	}
-	s := st.store
-	if c, ok := s.Get(enc.ID); ok && c.Complete() {
-		return c, os.RemoveAll(st.dir)
+	if c, ok := s.Get(enc.ID); ok && c.standsAlone() {
+		s.discard(st.dir)
+		return c, nil
 	}
-	err = errors.Join(writeEncoded(st.dir, enc), writeAllLists(st.dir, nodes), syncTree(filepath.Join(st.dir, filesName)))
+	err = errors.Join(s.writeEncoded(st.dir, enc), s.writeAllLists(st.dir, nodes), disk.SyncTree(s.disk, st.files()))
 	if err != nil {
 		return nil, err
 	}
+	return s.place(st.dir, enc.ID, (*Content).standsAlone)
+}
+
+// standsAlone reports whether the content is complete, on its own files, and not
+// about to be evicted.
+func (c *Content) standsAlone() bool { return c.ended() == nil && c.Complete() && !c.InPlace() }
+
+// place makes a folder that is ready, and synced but for its own entries, that of a
+// complete content, unless the one that is here is good enough; then it is removed.
+// Releases and the pin of the content that makes way are kept.
+func (s *Store) place(dir string, id content.ID, enough func(here *Content) bool) (*Content, error) {
 	s.folders.Lock()
 	defer s.folders.Unlock()
 	if err := s.usable(); err != nil {
 		return nil, err
 	}
-	c, ok := s.Get(enc.ID)
-	if ok && c.Complete() {
-		return c, os.RemoveAll(st.dir)
+	c, ok := s.Get(id)
+	if ok && enough(c) {
+		s.discard(dir)
+		return c, nil
 	}
-	if err := s.clear(enc.ID); err != nil {
+	if err := s.checkVersions(s.folder(id)); err != nil {
 		return nil, err
 	}
-	if err := s.install(st.dir, enc.ID); err != nil {
+	if err := s.clear(id); err != nil {
 		return nil, err
 	}
-	made, err := s.adopt(enc.ID)
-	if err != nil || !ok {
-		return made, err
+	if err := s.install(dir, id); err != nil {
+		return nil, err
+	}
+	made, err := s.adopt(id, past{})
+	if err != nil {
+		return nil, err
+	}
+	made.fresh.markAll(time.Now()) // the caller has just read it all
+	if !ok {
+		return made, nil
+	}
+	if err := made.takeCare(c); err != nil {
+		return nil, err
 	}
 	for _, r := range c.Releases() {
 		if err := made.AddRelease(r); err != nil {
@@ -133,7 +159,7 @@ func (st *Stage) Commit(enc content.Encoded, blocks [][]content.Block) (_ *Conte
 // check checks that the stage has the files and folders of m.
 func (st *Stage) check(m *content.Manifest) error {
 	for _, want := range m.Files {
-		info, err := st.root.Lstat(filepath.FromSlash(want.Path))
+		info, err := st.store.disk.LstatBelow(st.files(), want.Path)
 		if err != nil {
 			return err
 		}

@@ -6,31 +6,35 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/gofrs/flock"
+	"github.com/shirou/gopsutil/v4/mem"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/content/store/disk"
 )
 
 // ErrLocked says that another process has the store open.
-var ErrLocked = errors.New("in use by another process")
+var ErrLocked = disk.ErrLocked
 
 // A Config says where a store is and how it goes about its work. The zero value
 // of a field means its default.
 type Config struct {
 	// Dir is the store's folder, made if need be. Required.
 	Dir string
+	// FS is the file system that it is on. Default: the system's.
+	FS disk.FS
 	// Floor is how many bytes of the disk are left free, whatever is wanted.
 	// Default: a tenth of the disk or 5 GiB, whichever is less. NoFloor: none.
 	Floor int64
@@ -44,10 +48,32 @@ type Config struct {
 	SyncEvery time.Duration
 	// Workers bounds the cores that hash what is on disk. Default: half of them.
 	Workers int
+
+	// Quota is how many bytes contents may have on the disk; QuotaShare says it as
+	// a share of the disk, 0.1 for a tenth. If both are given the lesser counts.
+	// Default: a tenth of the disk, or 10 GiB if that is more, since a small
+	// machine has to take an image of the system too. NoLimit: none but the floor,
+	// which wins over any quota.
+	Quota      int64
+	QuotaShare float64
+	// ScrubPeriod is the time in which everything is read again. Default 30 days.
+	// A disk known to be bad takes less.
+	ScrubPeriod time.Duration
+	// ScrubRate is how many bytes a second that reads at most. Default 8 MiB, which
+	// is 20 TiB in 30 days. NoLimit: as fast as the disk.
+	ScrubRate int64
+	// PageBudget is how many bytes of the system's page cache the store's files may
+	// take by being read. Default: 256 MiB or a sixteenth of the memory, whichever
+	// is less. NoLimit: what the system gives.
+	PageBudget int64
+	// Hooks are asked and told what is beyond the store.
+	Hooks Hooks
 }
 
-// NoFloor as Config.Floor lets the disk be filled.
-const NoFloor = -1
+const (
+	NoFloor = -1 // as Config.Floor lets the disk be filled
+	NoLimit = -1 // as another limit takes it away
+)
 
 func (c Config) withDefaults() (Config, error) {
 	if c.Dir == "" {
@@ -61,12 +87,29 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Floor < NoFloor || c.SyncBytes < 0 || c.SyncEvery < 0 || c.Workers < 0 {
 		return c, fmt.Errorf("a negative limit: floor %d, sync %d bytes, %v, %d workers", c.Floor, c.SyncBytes, c.SyncEvery, c.Workers)
 	}
+	if c.Quota < NoLimit || c.ScrubPeriod < 0 || c.ScrubRate < NoLimit || c.PageBudget < NoLimit {
+		return c, fmt.Errorf("a negative limit: quota %d, scrub %v, %d bytes a second, pages %d", c.Quota, c.ScrubPeriod, c.ScrubRate, c.PageBudget)
+	}
+	if !(c.QuotaShare >= 0 && c.QuotaShare <= 1) {
+		return c, fmt.Errorf("a quota of %g of the disk: want 0 to 1", c.QuotaShare)
+	}
+	if c.FS == nil {
+		c.FS = disk.OS{}
+	}
 	if c.Space == nil {
-		c.Space = diskSpace
+		c.Space = c.FS.Space
 	}
 	c.SyncBytes = cmp.Or(c.SyncBytes, 64<<20)
 	c.SyncEvery = cmp.Or(c.SyncEvery, 5*time.Second)
 	c.Workers = cmp.Or(c.Workers, max(1, runtime.GOMAXPROCS(0)/2))
+	c.ScrubPeriod = cmp.Or(c.ScrubPeriod, 30*24*time.Hour)
+	c.ScrubRate = cmp.Or(c.ScrubRate, 8<<20)
+	if c.PageBudget == 0 {
+		c.PageBudget = mostPages
+		if m, err := mem.VirtualMemory(); err == nil {
+			c.PageBudget = min(c.PageBudget, int64(m.Total/pagesOfAll))
+		}
+	}
 	return c, nil
 }
 
@@ -74,14 +117,26 @@ func (c Config) withDefaults() (Config, error) {
 type Store struct {
 	cfg    Config
 	logger *zap.Logger
-	lock   *flock.Flock
+	disk   disk.FS
+	lock   io.Closer     // nil until it is held
 	wake   chan struct{} // holds one when there is something for Run to sync
 
-	files *fileTable
-	lists *listCache
-	index *index
+	files  *fileTable
+	lists  *listCache
+	index  *index // of chunks
+	blocks *blockIndex
 
-	folders sync.Mutex // held by who makes or removes a content's folder
+	pages        *pages
+	stats        Stats
+	suspects     suspects
+	reservations reservations
+	granting     sync.Mutex   // held by who looks whether more may be written
+	granted      atomic.Int64 // bytes that may be written before the next look at the disk
+	served       atomic.Int64 // bytes that ReadBlock gave
+	untidy       time.Time    // until when the limits are left broken; guarded by reservations.deciding
+
+	folders sync.Mutex // held by who makes, removes or loads a content's folder
+	mend    mend
 
 	mu       sync.Mutex // after folders
 	contents map[content.ID]*Content
@@ -103,27 +158,47 @@ func Open(cfg Config, log *zap.Logger) (_ *Store, err error) {
 		}
 	}()
 	s := &Store{
-		cfg:      cfg,
-		logger:   log,
-		lock:     flock.New(filepath.Join(cfg.Dir, "lock")),
-		wake:     make(chan struct{}, 1),
-		files:    newFileTable(),
-		lists:    newListCache(),
-		index:    newIndex(),
-		contents: make(map[content.ID]*Content),
+		cfg:          cfg,
+		logger:       log,
+		disk:         cfg.FS,
+		wake:         make(chan struct{}, 1),
+		files:        newFileTable(),
+		lists:        newListCache(),
+		index:        newIndex(),
+		suspects:     suspects{of: make(map[*Content][]Damage), wake: make(chan struct{}, 1)},
+		pages:        newPages(cfg.PageBudget),
+		reservations: reservations{all: make(map[*Reservation]struct{})},
+		contents:     make(map[content.ID]*Content),
 	}
-	if err := os.MkdirAll(s.root(), folderMode); err != nil {
+	s.blocks = newBlockIndex(s)
+	if err := s.makeRoot(); err != nil {
 		return nil, err
 	}
-	if ok, err := s.lock.TryLock(); err != nil {
+	if s.lock, err = s.disk.Lock(filepath.Join(cfg.Dir, "lock")); err != nil {
 		return nil, err
-	} else if !ok {
-		return nil, ErrLocked
 	}
 	if err := s.loadAll(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	s.blocks.open()
 	return s, nil
+}
+
+// makeRoot makes the store's folder and root in it, unless they are there. A crash
+// may have been before they were synced; those that Dir is in were before root was
+// made.
+func (s *Store) makeRoot() error {
+	if _, err := s.disk.Lstat(s.root()); errors.Is(err, fs.ErrNotExist) {
+		if err := disk.MakeFolders(s.disk, s.cfg.Dir); err != nil {
+			return err
+		}
+		if err := disk.MakeFolder(s.disk, s.root()); err != nil {
+			return err
+		}
+	} else if err != nil {
+		return err
+	}
+	return s.disk.SyncFolder(s.cfg.Dir)
 }
 
 // root is the folder of the contents' folders.
@@ -133,7 +208,12 @@ func (s *Store) folder(id content.ID) string { return filepath.Join(s.root(), id
 
 // loadAll loads all contents, and removes what was being made or removed.
 func (s *Store) loadAll() error {
-	entries, err := os.ReadDir(s.root())
+	// What is found may not be on the disk yet. What was renamed to be removed must
+	// be, or it could be back under its name when half of it is gone.
+	if err := s.disk.SyncFolder(s.root()); err != nil {
+		return err
+	}
+	entries, err := s.disk.ReadDir(s.root())
 	if err != nil {
 		return err
 	}
@@ -142,7 +222,7 @@ func (s *Store) loadAll() error {
 	for _, e := range entries {
 		name := filepath.Join(s.root(), e.Name())
 		if strings.HasPrefix(e.Name(), newPrefix) || strings.HasPrefix(e.Name(), oldPrefix) {
-			g.Go(func() error { return os.RemoveAll(name) })
+			g.Go(func() error { s.discard(name); return nil })
 			continue
 		}
 		id, err := content.ParseID(e.Name())
@@ -151,39 +231,49 @@ func (s *Store) loadAll() error {
 			continue
 		}
 		g.Go(func() error {
-			c, err := s.load(id)
-			if err != nil {
+			if _, err := s.adopt(id, past{}); err != nil {
 				s.logger.Error("content can't be read from disk, left alone; get it again to repair it",
 					zap.Stringer("content", id), zap.Error(err))
-				return nil
 			}
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.contents[id] = c
 			return nil
 		})
 	}
 	return g.Wait()
 }
 
-// Run makes durable what is verified, now and then, until ctx is done. Without it
-// a crash costs more hashing, and a power cut more of what was fetched.
+// Run makes durable what is verified, now and then, keeps the index of blocks up to
+// date and the limits of room, and looks after files that contents stand on in
+// place, until ctx is done. Without it a crash costs more hashing, and a power cut
+// more of what was fetched. It also tries again what the disk refused: a content
+// whose sync failed is loaded anew, within SyncEvery and the time that takes.
 func (s *Store) Run(ctx context.Context) error {
+	var g errgroup.Group
+	for _, work := range []func(context.Context){s.blocks.run, s.flushAll, s.keepTidy, s.condemnAll, s.scrub, s.lookAtReferences} {
+		g.Go(func() error { work(ctx); return nil })
+	}
+	return g.Wait()
+}
+
+// flushAll makes durable what is verified, now and then, until ctx is done.
+func (s *Store) flushAll(ctx context.Context) {
 	tick := time.NewTicker(s.cfg.SyncEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
 		case <-s.wake:
 		}
+		s.mendAll(ctx)
 		for _, c := range s.List() {
-			if c.ended() != nil || ctx.Err() != nil {
+			if c.ended() != nil || c.failure() != nil || ctx.Err() != nil {
 				continue
 			}
-			if err := c.Flush(ctx); err != nil && ctx.Err() == nil {
-				s.logger.Error("content not made durable", zap.Stringer("content", c.id), zap.Error(err))
+			s.tell(c.id, "content not made durable", c.Flush(ctx))
+			if c.enter() == nil { // else another may be in its folder by now
+				c.keepUse(time.Now().Add(-useEvery))
+				c.busy.Done()
 			}
 		}
 	}
@@ -202,17 +292,18 @@ func (s *Store) wakeUp() {
 func (s *Store) Close() error {
 	s.folders.Lock()
 	defer s.folders.Unlock()
+	index := s.blocks.close() // before its contents seem to be gone
 	s.mu.Lock()
 	contents := s.contents
 	s.contents, s.closed = nil, true
 	s.mu.Unlock()
 
 	var g errgroup.Group
-	g.SetLimit(syncsAtOnce)
+	g.SetLimit(disk.SyncsAtOnce)
 	for _, c := range contents {
 		g.Go(c.close)
 	}
-	return errors.Join(g.Wait(), s.lock.Close())
+	return errors.Join(index, g.Wait(), s.lock.Close())
 }
 
 // usable returns an error once the store is closed. It is called with folders
@@ -267,6 +358,20 @@ func (s *Store) Remove(id content.ID) error {
 	return nil
 }
 
+// removeRetired removes a content whose use was ended, unless another one has
+// taken its place since.
+func (s *Store) removeRetired(c *Content) (removed bool, err error) {
+	s.folders.Lock()
+	defer s.folders.Unlock()
+	if now, ok := s.Get(c.id); !ok || now != c {
+		return false, nil
+	}
+	if err := s.clear(c.id); err != nil {
+		return false, fmt.Errorf("evict content %v: %w", c.id, err)
+	}
+	return true, nil
+}
+
 // clear removes what there is of a content, in memory and on disk. It is called
 // with folders held.
 func (s *Store) clear(id content.ID) error {
@@ -275,21 +380,32 @@ func (s *Store) clear(id content.ID) error {
 	delete(s.contents, id)
 	s.mu.Unlock()
 	if ok {
-		c.shut(fmt.Errorf("content %v: %w", id, content.ErrNotFound))
-		s.index.rebuild(s.List())
-		s.lists.drop(c)
-		s.files.drop(c)
+		s.release(c, fmt.Errorf("content %v: %w", id, content.ErrNotFound))
 	}
+	s.mend.mended(id)
 	old := filepath.Join(s.root(), oldPrefix+rand.Text())
-	err := rename(s.folder(id), old)
-	if errors.Is(err, fs.ErrNotExist) {
+	if err := s.disk.Rename(s.folder(id), old); errors.Is(err, fs.ErrNotExist) {
 		return nil
-	}
-	if err = errors.Join(err, syncFolder(s.root())); err != nil {
+	} else if err != nil {
+		if ok {
+			s.mend.broken(id, past{}) // it is still there
+		}
 		return err
 	}
-	if err := os.RemoveAll(old); err != nil {
-		return fmt.Errorf("some of it is left until the store is opened again: %w", err)
+	s.mend.forget(id)
+	if err := s.disk.SyncFolder(s.root()); err != nil {
+		s.mend.discardLater(old)
+		return err
 	}
+	s.discard(old)
 	return nil
+}
+
+// release ends the use of a content that is no longer in contents.
+func (s *Store) release(c *Content, why error) {
+	c.shut(why)
+	s.index.rebuild(c, s.List())
+	s.lists.drop(c)
+	s.files.drop(c)
+	s.blocks.wakeUp()
 }

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"os"
+	"runtime/debug"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -12,9 +13,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if crashChild() {
+	if crashChild() || store.OpenChild() {
 		return
 	}
+	// Thousands of small stores are opened and forgotten.
+	debug.SetGCPercent(800)
 	// In memory where there is such a thing: the store syncs a lot, and the tests
 	// are not about the disk. They need less than 64 MiB.
 	if _, set := os.LookupEnv("TMPDIR"); !set {

@@ -7,13 +7,14 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/content/store/disk"
 )
 
 // Flush makes durable what is verified. A content that has everything is complete
@@ -41,21 +42,35 @@ func (c *Content) flush() error {
 // flushLocked syncs the files, then notes their blocks in the journal, then seals
 // the content if it has all. It is called with sync held.
 func (c *Content) flushLocked() error {
-	c.mu.Lock()
-	failed := c.failed
-	c.mu.Unlock()
-	if failed != nil {
-		return failed
+	if err := c.failure(); err != nil {
+		return err
 	}
+	c.mu.Lock()
+	partial, lost := c.partial != nil, len(c.lost) > 0
+	c.mu.Unlock()
+	if partial {
+		if err := c.settle(); err != nil {
+			return err
+		}
+	}
+	if lost { // it was found before, and could not be written down
+		if err := c.loseLocked(); err != nil {
+			return err
+		}
+	}
+	return c.commit()
+}
+
+// commit is flushLocked for who has seen to what is lost.
+func (c *Content) commit() error {
 	pending, folders := c.takePending()
 	// Taken after pending: whatever stands there is in a file that is dirty now
 	// or was synced since.
 	dirty := c.store.files.takeDirty(c)
 	if err := c.syncFiles(dirty, folders); err != nil {
 		// The kernel may have marked the pages clean, and another sync would find
-		// nothing to do. Open hashes and writes again what isn't in the journal.
-		err = fmt.Errorf("%w (the store has to be opened again)", err)
-		c.fail(err)
+		// nothing to do. What isn't in the journal is hashed and written again.
+		c.fail(err, pending)
 		return err
 	}
 	if len(pending) > 0 {
@@ -66,8 +81,16 @@ func (c *Content) flushLocked() error {
 	c.mu.Lock()
 	seal := c.partial != nil && c.whole() && len(c.partial.pending) == 0 && len(c.lost) == 0
 	c.mu.Unlock()
-	if seal {
-		return ifNoSpace(c.seal())
+	if !seal {
+		return nil
+	}
+	if err := c.seal(); err != nil {
+		return ifNoSpace(err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.care.damaged { // before the store was opened, or it would be known what
+		c.care.damaged, c.care.unsaved = false, true
 	}
 	return nil
 }
@@ -94,16 +117,20 @@ func (c *Content) takePending() (pending map[int]uint64, folders map[string]stru
 // syncFiles makes written files and the entries of folders durable.
 func (c *Content) syncFiles(dirty []*handle, folders map[string]struct{}) error {
 	var g errgroup.Group
-	g.SetLimit(syncsAtOnce)
+	g.SetLimit(disk.SyncsAtOnce)
 	for _, h := range dirty {
 		g.Go(func() error {
 			defer c.store.files.synced(h)
-			return syncData(h.File)
+			if err := h.Sync(); err != nil {
+				return err
+			}
+			c.forgetLate(h)
+			return nil
 		})
 	}
 	for folder := range folders {
 		g.Go(func() error {
-			return syncFolder(filepath.Join(c.dir, filesName, filepath.FromSlash(folder)))
+			return c.store.disk.SyncFolder(filepath.Join(c.dir, filesName, filepath.FromSlash(folder)))
 		})
 	}
 	return g.Wait()
@@ -128,10 +155,27 @@ func (c *Content) note(pending map[int]uint64) error {
 		return fmt.Errorf("append to journal: %w", ifNoSpace(err))
 	}
 	defer c.store.files.unpin(h)
-	if err := syncData(h.File); err != nil {
-		c.fail(err)
+	if err := h.Sync(); err != nil {
+		c.fail(err, pending)
 		return err
 	}
+	return nil
+}
+
+// settle syncs the entries of the content's folder, unless they are.
+func (c *Content) settle() error {
+	c.mu.Lock()
+	unsettled := c.unsettled
+	c.mu.Unlock()
+	if !unsettled {
+		return nil
+	}
+	if err := c.store.disk.SyncFolder(c.dir); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unsettled = false
 	return nil
 }
 
@@ -148,7 +192,7 @@ func (c *Content) seal() error {
 		l, err := c.loadList(chunk)
 		return l.node, err
 	}
-	err := replace(c.dir, listsName, func(w io.Writer) error {
+	err := disk.Replace(c.store.disk, c.dir, listsName, func(w io.Writer) error {
 		return writeLists(w, len(p.lists), length, node)
 	})
 	if err != nil {
@@ -159,12 +203,13 @@ func (c *Content) seal() error {
 	c.mu.Lock()
 	c.partial = nil
 	c.mu.Unlock()
+	c.store.blocks.wakeUp()
 	// A journal that stays behind, here or by a crash, says that all is verified,
 	// and Open seals again.
 	err = errors.Join(
 		c.store.files.close(slot{c, journalFile, true}),
-		os.Remove(filepath.Join(c.dir, journalName)),
-		syncFolder(c.dir))
+		c.store.disk.Remove(filepath.Join(c.dir, journalName)),
+		c.store.disk.SyncFolder(c.dir))
 	if err != nil {
 		return fmt.Errorf("remove journal: %w", err)
 	}
@@ -175,11 +220,13 @@ func (c *Content) seal() error {
 func (c *Content) close() error {
 	c.shut(fmt.Errorf("content %v: store: %w", c.id, fs.ErrClosed))
 	defer c.store.files.drop(c)
+	c.store.suspects.take(c) // what is lost is noted below
 	c.sync.Lock()
 	defer c.sync.Unlock()
 	if err := c.flushLocked(); err != nil {
 		return fmt.Errorf("make %v durable: %w", c.id, err)
 	}
+	c.keepUse(time.Now())
 	if c.partial == nil {
 		return nil
 	}
@@ -190,7 +237,11 @@ func (c *Content) close() error {
 		return fmt.Errorf("end journal of %v: %w", c.id, err)
 	}
 	defer c.store.files.unpin(h)
-	return syncData(h.File)
+	if err := h.Sync(); err != nil {
+		// It may say so where it is read, and not on the disk.
+		return errors.Join(err, h.Truncate(c.logSize-recordHead))
+	}
+	return nil
 }
 
 // lose makes what is in lost count no more, on disk too: a new journal says what
@@ -198,9 +249,18 @@ func (c *Content) close() error {
 func (c *Content) lose() error {
 	c.sync.Lock()
 	defer c.sync.Unlock()
-	if err := c.flushLocked(); err != nil {
+	if err := c.failure(); err != nil {
 		return err
 	}
+	if err := c.commit(); err != nil {
+		return err
+	}
+	return c.loseLocked()
+}
+
+// loseLocked is lose, with sync held. If the new journal can't be written, what is
+// lost stays so in memory, and the next flush tries again.
+func (c *Content) loseLocked() error {
 	c.log.Lock() // nothing is learnt or counted meanwhile
 	defer c.log.Unlock()
 	c.mu.Lock()
@@ -212,7 +272,7 @@ func (c *Content) lose() error {
 		left.pending, left.written, left.folders, left.unsure = was.pending, was.written, was.folders, was.unsure
 	}
 	var size int64
-	err := replace(c.dir, journalName, func(w io.Writer) error {
+	err := disk.Replace(c.store.disk, c.dir, journalName, func(w io.Writer) error {
 		n, err := io.WriteString(w, journalMagic)
 		for chunk := 0; chunk < len(left.lists) && err == nil; chunk++ {
 			size += int64(n)
@@ -229,12 +289,14 @@ func (c *Content) lose() error {
 	})
 	if err != nil {
 		err = fmt.Errorf("write a journal of what is left of %v: %w", c.id, ifNoSpace(err))
-		c.fail(err)
+	}
+	if err != nil && !errors.Is(err, disk.ErrInPlace) {
 		return err
 	}
 	c.logSize = size
 	c.mu.Lock()
 	c.partial = left
+	c.unsettled = err != nil
 	for chunk, mask := range lost { // what was found since is for the next
 		if c.lost[chunk] &^= mask; c.lost[chunk] == 0 {
 			delete(c.lost, chunk)
@@ -244,6 +306,9 @@ func (c *Content) lose() error {
 	c.mu.Unlock()
 	c.store.lists.drop(c)
 	c.store.files.closeIdle(c) // a file that is gone is made anew
+	if err != nil {
+		return err
+	}
 	if was == nil {
 		return c.dropLists()
 	}
@@ -278,8 +343,8 @@ func (c *Content) keep(left, was *partial, chunk int, lost uint64, at int64) []b
 func (c *Content) dropLists() error {
 	err := errors.Join(
 		c.store.files.close(slot{c, listsFile, false}),
-		os.Remove(filepath.Join(c.dir, listsName)),
-		syncFolder(c.dir))
+		c.store.disk.Remove(filepath.Join(c.dir, listsName)),
+		c.store.disk.SyncFolder(c.dir))
 	if err != nil {
 		return fmt.Errorf("remove block lists: %w", err)
 	}

@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/bits"
 	"sync"
+	"time"
 
-	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/p2pnode/p2pnode/content"
@@ -24,7 +25,7 @@ type Damage struct {
 // from the moment it is found, and can be fetched again. The error is about the
 // verifying itself: damage is none. It tells progress, which may be nil, of bytes
 // after each chunk, never twice at once.
-func (c *Content) Verify(ctx context.Context, progress func(done, total int64)) (bad []Damage, err error) {
+func (c *Content) Verify(ctx context.Context, progress func(done, total int64)) ([]Damage, error) {
 	if err := c.enter(); err != nil {
 		return nil, err
 	}
@@ -34,44 +35,57 @@ func (c *Content) Verify(ctx context.Context, progress func(done, total int64)) 
 		return nil, err
 	}
 	c.store.files.closeIdle(c)
-	v := verification{content: c, total: c.Progress(), progress: progress}
+	if err := c.reclaim(); err != nil {
+		return nil, err
+	}
+	bad, err := c.verify(ctx, &verification{content: c, total: c.Progress(), progress: progress})
+	if err != nil {
+		return bad, fmt.Errorf("verify %v: %w", c.id, err)
+	}
+	return bad, nil
+}
+
+// verify reads and hashes what v says.
+func (c *Content) verify(ctx context.Context, v *verification) ([]Damage, error) {
 	g, inner := errgroup.WithContext(ctx)
 	g.SetLimit(c.store.cfg.Workers)
 	for chunk := range c.manifest.Chunks {
 		if inner.Err() != nil {
 			break
 		}
-		g.Go(func() error { return v.chunk(inner, chunk) })
+		want := ^uint64(0)
+		if v.stale {
+			if want = c.stale(time.Now(), chunk); want == 0 {
+				continue
+			}
+		}
+		g.Go(func() error { return v.chunk(inner, chunk, want) })
 	}
-	if err = g.Wait(); err == nil {
+	err := g.Wait()
+	if err == nil {
 		err = ctx.Err()
 	}
 	if len(v.bad) > 0 {
-		c.store.index.rebuild(c.store.List())
-		if lost := c.lose(); lost != nil {
+		if lost := c.condemn(v.bad); lost != nil {
 			return v.bad, lost
 		}
-		c.store.logger.Error("stored content is damaged, the damage has to be fetched again",
-			zap.Stringer("content", c.id), zap.Int("chunks", len(v.bad)), zap.Error(v.bad[0].Err))
 	}
-	if err != nil {
-		return v.bad, fmt.Errorf("verify %v: %w", c.id, err)
-	}
-	return v.bad, nil
+	return v.bad, err
 }
 
 type verification struct {
 	content  *Content
 	total    int64
 	progress func(done, total int64)
+	stale    bool // leave out what is fresh
 
 	mu   sync.Mutex
 	done int64
 	bad  []Damage
 }
 
-// chunk verifies one chunk.
-func (v *verification) chunk(ctx context.Context, chunk int) error {
+// chunk verifies blocks of a chunk.
+func (v *verification) chunk(ctx context.Context, chunk int, want uint64) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -79,7 +93,7 @@ func (v *verification) chunk(ctx context.Context, chunk int) error {
 	if err := c.ended(); err != nil {
 		return err
 	}
-	damage, size, err := c.inspect(chunk)
+	damage, size, err := c.inspect(chunk, want)
 	if err != nil {
 		return err
 	}
@@ -98,9 +112,10 @@ func (v *verification) chunk(ctx context.Context, chunk int) error {
 	return nil
 }
 
-// inspect reads and hashes the blocks of a chunk that count, and returns how many
-// bytes they have. What hinders it from reading at all is an error.
-func (c *Content) inspect(chunk int) (damage Damage, size int64, err error) {
+// inspect reads and hashes those of the blocks wanted of a chunk that count, and
+// returns how many bytes they have. What hinders it from reading at all is an
+// error.
+func (c *Content) inspect(chunk int, want uint64) (damage Damage, size int64, err error) {
 	damage.Chunk = chunk
 	l, err := c.loadList(chunk) // what is on disk is in question
 	switch {
@@ -115,11 +130,12 @@ func (c *Content) inspect(chunk int) (damage Damage, size int64, err error) {
 	}
 	buf := blockBuffers.Get().(*[content.MaxBlock]byte)
 	defer blockBuffers.Put(buf)
+	var right uint64
 	at := c.layout.Chunk(chunk)
 	for i, b := range l.blocks {
 		data, offset := buf[:b.Size], at
 		at += int64(b.Size)
-		if !c.has(chunk, i) {
+		if want&(1<<i) == 0 || !c.has(chunk, i) {
 			continue
 		}
 		size += int64(b.Size)
@@ -130,13 +146,16 @@ func (c *Content) inspect(chunk int) (damage Damage, size int64, err error) {
 		if err != nil && !isDamage(err) {
 			return damage, 0, err
 		}
-		if err != nil {
-			damage.Blocks |= 1 << i
-			if damage.Err == nil {
-				damage.Err = fmt.Errorf("block %d of chunk %d: %w", i, chunk, ifShort(err))
-			}
+		if err == nil {
+			right |= 1 << i
+			continue
+		}
+		damage.Blocks |= 1 << i
+		if damage.Err == nil {
+			damage.Err = fmt.Errorf("block %d of chunk %d: %w", i, chunk, ifShort(err))
 		}
 	}
+	c.fresh.mark(time.Now(), chunk, right, len(c.manifest.Chunks))
 	return damage, size, nil
 }
 
@@ -151,17 +170,31 @@ func (c *Content) listed(chunk int) bool {
 // may not open the file, or can't open any more.
 func isDamage(err error) bool {
 	var at *fs.PathError
-	return errors.Is(ifShort(err), content.ErrCorrupt) || errors.Is(err, content.ErrFormat) ||
+	return errors.Is(ifShort(err), content.ErrCorrupt) || errors.Is(err, content.ErrFormat) || errors.Is(err, content.ErrChanged) ||
 		errors.Is(err, errLists) || errors.As(err, &at) && at.Op == "read"
 }
 
 // distrust makes blocks count no more, in memory.
 func (c *Content) distrust(d Damage) {
+	c.fresh.drop(d.Chunk, d.Blocks)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.lost == nil {
-		c.lost = make(map[int]uint64)
+	news := d.Blocks &^ c.lost[d.Chunk]
+	if c.partial != nil {
+		news &= c.partial.verified[d.Chunk]
 	}
-	c.lost[d.Chunk] |= d.Blocks
+	if news == 0 {
+		return
+	}
+	c.doubt(map[int]uint64{d.Chunk: news})
 	c.tell()
+	if c.inPlace {
+		return // what the user changed is no damage
+	}
+	if c.care.broken == nil {
+		c.care.broken = make(map[int]uint64)
+	}
+	c.care.broken[d.Chunk] |= news
+	c.care.damaged, c.care.unsaved = true, true
+	c.store.stats.Damaged.Add(int64(bits.OnesCount64(news)))
 }

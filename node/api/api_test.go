@@ -42,7 +42,7 @@ func serve(t *testing.T, dir string, node api.Node) (stop func()) {
 	t.Helper()
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "p2pnode_test_total"}))
-	s, err := api.NewServer(dir, node, reg, zap.NewNop())
+	s, err := api.NewServer(dir, node, nil, reg, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}

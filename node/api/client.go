@@ -123,9 +123,43 @@ func (c *Client) Remove(ctx context.Context, ref string) (Removed, error) {
 	return call[Removed](ctx, c, "DELETE", "/v1/contents/"+url.PathEscape(ref), nil)
 }
 
+// Pin implements Node.
+func (c *Client) Pin(ctx context.Context, ref string, pinned bool) (Content, error) {
+	method := "PUT"
+	if !pinned {
+		method = "DELETE"
+	}
+	return call[Content](ctx, c, method, "/v1/contents/"+url.PathEscape(ref)+"/pin", nil)
+}
+
+// Export implements Node.
+func (c *Client) Export(ctx context.Context, ref string, r ExportRequest, report func(Progress)) (ExportResult, error) {
+	return follow[Progress, ExportResult](ctx, c, "/v1/contents/"+url.PathEscape(ref)+"/export", r, report)
+}
+
+// Import implements Node.
+func (c *Client) Import(ctx context.Context, r ImportRequest, report func(Progress)) (ImportResult, error) {
+	return follow[Progress, ImportResult](ctx, c, "/v1/imports", r, report)
+}
+
 // Verify implements Node.
 func (c *Client) Verify(ctx context.Context, ref string, report func(Progress)) (VerifyResult, error) {
 	return follow[Progress, VerifyResult](ctx, c, "/v1/contents/"+url.PathEscape(ref)+"/verify", nil, report)
+}
+
+// Cache implements Node.
+func (c *Client) Cache(ctx context.Context) (Cache, error) {
+	return call[Cache](ctx, c, "GET", "/v1/cache", nil)
+}
+
+// Clean implements Node.
+func (c *Client) Clean(ctx context.Context, r CleanRequest) (CleanResult, error) {
+	return call[CleanResult](ctx, c, "POST", "/v1/cache/clean", r)
+}
+
+// VerifyAll implements Node.
+func (c *Client) VerifyAll(ctx context.Context, report func(Progress)) (VerifyAllResult, error) {
+	return follow[Progress, VerifyAllResult](ctx, c, "/v1/cache/verify", nil, report)
 }
 
 // Peers implements Node.

@@ -17,8 +17,15 @@
 //	POST   /v1/contents                AddRequest: lines of Progress, then AddResult
 //	GET    /v1/contents/{ref}          ContentDetail
 //	DELETE /v1/contents/{ref}          Removed
+//	PUT    /v1/contents/{ref}/pin      Content, kept from now on
+//	DELETE /v1/contents/{ref}/pin      Content, evicted when room is needed
 //	POST   /v1/contents/{ref}/verify   lines of Progress, then VerifyResult
+//	POST   /v1/contents/{ref}/export   ExportRequest: lines of Progress, then ExportResult
+//	POST   /v1/imports                 ImportRequest: lines of Progress, then ImportResult
 //	POST   /v1/flows                   GetRequest: lines of FlowStatus, then GetResult
+//	GET    /v1/cache                   Cache
+//	POST   /v1/cache/clean             CleanRequest: CleanResult
+//	POST   /v1/cache/verify            lines of Progress, then VerifyAllResult
 //	GET    /v1/peers                   List[Peer]
 //	POST   /v1/peers/{who}/ping        Pong
 //	GET    /v1/refusals                List[Refusal]
@@ -27,6 +34,7 @@
 //	POST   /v1/members/{who}/revoke    RevokeRequest: Member
 //	GET    /v1/decisions[?limit=N]     List[Decision]
 //	GET    /v1/checks                  List[Check]
+//	GET    /content/, /ipfs/           contents themselves, as node/gateway serves them
 //
 // A ref is a content id, NAME or NAME@VERSION; NAME alone is the newest release.
 // A who is a peer id or the name of a member.

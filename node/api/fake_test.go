@@ -74,6 +74,32 @@ func (f *fakeNode) Remove(_ context.Context, ref string) (api.Removed, error) {
 	return api.Removed{Content: "bafyrm", Name: ref, Freed: 7}, missing(ref)
 }
 
+func (f *fakeNode) Pin(_ context.Context, ref string, pinned bool) (api.Content, error) {
+	return api.Content{ID: "bafypin", Name: ref, Pinned: pinned}, missing(ref)
+}
+
+func (f *fakeNode) Export(_ context.Context, ref string, r api.ExportRequest, report func(api.Progress)) (api.ExportResult, error) {
+	report(api.Progress{Phase: "write", Done: 1, Total: 2})
+	return api.ExportResult{Content: "bafyexport", Name: ref, Output: r.Output, Releases: 1}, missing(ref)
+}
+
+func (f *fakeNode) Import(_ context.Context, r api.ImportRequest, report func(api.Progress)) (api.ImportResult, error) {
+	report(api.Progress{Phase: "import", Done: 1, Total: 2})
+	return api.ImportResult{Content: "bafyimport", Name: r.Path, Signer: "hq"}, nil
+}
+
+func (f *fakeNode) Cache(context.Context) (api.Cache, error) {
+	return api.Cache{Used: 3, Quota: 10, Types: []api.TypeUse{{Type: "app", Contents: 1, Used: 3}}}, nil
+}
+
+func (f *fakeNode) Clean(_ context.Context, r api.CleanRequest) (api.CleanResult, error) {
+	return api.CleanResult{Freed: r.To, DryRun: r.DryRun}, nil
+}
+
+func (f *fakeNode) VerifyAll(context.Context, func(api.Progress)) (api.VerifyAllResult, error) {
+	return api.VerifyAllResult{Contents: 2, Checked: 9, BadCount: 1}, nil
+}
+
 func (f *fakeNode) Verify(_ context.Context, ref string, report func(api.Progress)) (api.VerifyResult, error) {
 	return api.VerifyResult{Content: "bafyverify", Name: ref, Checked: 9, Bad: 1}, missing(ref)
 }

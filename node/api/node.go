@@ -22,9 +22,22 @@ type Node interface {
 	Contents(ctx context.Context) ([]Content, error)
 	Content(ctx context.Context, ref string) (ContentDetail, error)
 	Remove(ctx context.Context, ref string) (Removed, error)
+	// Pin says whether a content is kept whatever else needs room.
+	Pin(ctx context.Context, ref string, pinned bool) (Content, error)
+	// Export writes a whole content and its releases to r.Output, one file that
+	// Import takes on another node. Neither leaves anything behind if it fails.
+	Export(ctx context.Context, ref string, r ExportRequest, report func(Progress)) (ExportResult, error)
+	Import(ctx context.Context, r ImportRequest, report func(Progress)) (ImportResult, error)
 	// Verify reads and hashes all that is held of a content. Bad blocks are a
 	// result, not an error.
 	Verify(ctx context.Context, ref string, report func(Progress)) (VerifyResult, error)
+
+	// Cache tells what contents take of the disk.
+	Cache(ctx context.Context) (Cache, error)
+	// Clean evicts contents, or says what it would.
+	Clean(ctx context.Context, r CleanRequest) (CleanResult, error)
+	// VerifyAll is Verify for everything held.
+	VerifyAll(ctx context.Context, report func(Progress)) (VerifyAllResult, error)
 
 	Peers(ctx context.Context) ([]Peer, error)
 	// Refusals returns the last connections that were not admitted, newest

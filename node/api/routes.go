@@ -51,7 +51,19 @@ var routes = []route{
 		return s.node.Remove(ctx, r.PathValue("ref"))
 	})},
 	{"POST", "/v1/contents/{ref}/verify", owners, verify},
+	{"PUT", "/v1/contents/{ref}/pin", owners, answer(pin(true))},
+	{"DELETE", "/v1/contents/{ref}/pin", owners, answer(pin(false))},
+	{"POST", "/v1/contents/{ref}/export", owners, export},
+	{"POST", "/v1/imports", owners, importFile},
 	{"POST", "/v1/flows", owners, get},
+
+	{"GET", "/v1/cache", owners, answer(func(ctx context.Context, s *Server, _ *http.Request) (Cache, error) {
+		return s.node.Cache(ctx)
+	})},
+	{"POST", "/v1/cache/clean", owners, answer(cleanCache)},
+	{"POST", "/v1/cache/verify", owners, verifyAll},
+	{"GET", "/content/", owners, files},
+	{"GET", "/ipfs/", owners, files},
 
 	{"GET", "/v1/peers", owners, answer(func(ctx context.Context, s *Server, _ *http.Request) (List[Peer], error) {
 		return list(s.node.Peers(ctx))
@@ -140,7 +152,7 @@ func add(s *Server, w http.ResponseWriter, r *http.Request) error {
 		return Errorf(Usage, "", "add: no paths")
 	}
 	for _, p := range req.Paths {
-		if !filepath.IsAbs(p) {
+		if !filepath.IsAbs(p) && !IsAddress(p) {
 			return Errorf(Usage, "", "add %s: the path must be absolute, the node runs in another folder", p)
 		}
 	}
@@ -166,10 +178,68 @@ func get(s *Server, w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
+func export(s *Server, w http.ResponseWriter, r *http.Request) error {
+	req, err := read[ExportRequest](r)
+	switch {
+	case err != nil:
+		return err
+	case !filepath.IsAbs(req.Output):
+		return Errorf(Usage, "", "export: the output must be an absolute path, the node runs in another folder")
+	}
+	return stream(w, r, func(ctx context.Context, report func(Progress)) (ExportResult, error) {
+		return s.node.Export(ctx, r.PathValue("ref"), req, report)
+	})
+}
+
+func importFile(s *Server, w http.ResponseWriter, r *http.Request) error {
+	req, err := read[ImportRequest](r)
+	switch {
+	case err != nil:
+		return err
+	case !filepath.IsAbs(req.Path):
+		return Errorf(Usage, "", "import: the path must be absolute, the node runs in another folder")
+	}
+	return stream(w, r, func(ctx context.Context, report func(Progress)) (ImportResult, error) {
+		return s.node.Import(ctx, req, report)
+	})
+}
+
+// files serves contents themselves, as the gateway does.
+func files(s *Server, w http.ResponseWriter, r *http.Request) error {
+	if s.files == nil {
+		return noRoute(s, w, r)
+	}
+	s.files.ServeHTTP(w, r)
+	return nil
+}
+
 func verify(s *Server, w http.ResponseWriter, r *http.Request) error {
 	return stream(w, r, func(ctx context.Context, report func(Progress)) (VerifyResult, error) {
 		return s.node.Verify(ctx, r.PathValue("ref"), report)
 	})
+}
+
+func pin(pinned bool) func(context.Context, *Server, *http.Request) (Content, error) {
+	return func(ctx context.Context, s *Server, r *http.Request) (Content, error) {
+		return s.node.Pin(ctx, r.PathValue("ref"), pinned)
+	}
+}
+
+func cleanCache(ctx context.Context, s *Server, r *http.Request) (CleanResult, error) {
+	req, err := read[CleanRequest](r)
+	switch {
+	case err != nil:
+		return CleanResult{}, err
+	case req.To < 0:
+		return CleanResult{}, Errorf(Usage, "", "clean: to_bytes is negative")
+	case req.To > 0 && req.All:
+		return CleanResult{}, Errorf(Usage, "", "clean: to_bytes and all exclude each other")
+	}
+	return s.node.Clean(ctx, req)
+}
+
+func verifyAll(s *Server, w http.ResponseWriter, r *http.Request) error {
+	return stream(w, r, s.node.VerifyAll)
 }
 
 // Decisions asked for if the caller doesn't say, and at most.

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -26,7 +27,7 @@ func TestStrangersReachOnlyOpenRoutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	s, err := NewServer(dir, untouched{}, prometheus.NewRegistry(), zap.NewNop())
+	s, err := NewServer(dir, untouched{}, nil, prometheus.NewRegistry(), zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,9 +73,31 @@ func TestStrangersReachOnlyOpenRoutes(t *testing.T) {
 	}
 }
 
+// The owner reaches contents themselves, as the gateway serves them.
+func TestOwnerReachesContents(t *testing.T) {
+	files := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { write(w, r.Method+" "+r.URL.Path) })
+	for _, given := range []http.Handler{files, nil} {
+		srv := httptest.NewUnstartedServer(newServer(untouched{}, given, nopListener{}, prometheus.NewRegistry(), zap.NewNop()).Handler())
+		srv.Config.ConnContext = func(ctx context.Context, _ net.Conn) context.Context { return context.WithValue(ctx, ownerKey{}, true) }
+		srv.Start()
+		for path, want := range map[string]bool{"/content/id/ab": true, "/ipfs/id": true, "/ipns/id": false} {
+			res, err := http.Get(srv.URL + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(res.Body)
+			res.Body.Close()
+			if served := string(text) == "GET "+path; err != nil || served != (want && given != nil) || !served && res.StatusCode != http.StatusNotFound {
+				t.Errorf("%s: %s %s (%v)", path, res.Status, text, err)
+			}
+		}
+		srv.Close()
+	}
+}
+
 // A route that says nothing about its callers has none, not even the owner.
 func TestRouteWithoutAccessIsClosed(t *testing.T) {
-	s := newServer(untouched{}, nopListener{}, prometheus.NewRegistry(), zap.NewNop())
+	s := newServer(untouched{}, nil, nopListener{}, prometheus.NewRegistry(), zap.NewNop())
 	h := s.guard(route{serve: func(*Server, http.ResponseWriter, *http.Request) error {
 		t.Error("served")
 		return nil
@@ -92,7 +115,7 @@ type nopListener struct{ net.Listener }
 func (nopListener) Close() error { return nil }
 
 func TestRequestsUnderWayAreBounded(t *testing.T) {
-	s := newServer(untouched{}, nopListener{}, prometheus.NewRegistry(), zap.NewNop())
+	s := newServer(untouched{}, nil, nopListener{}, prometheus.NewRegistry(), zap.NewNop())
 	for range maxRequests {
 		s.busy <- struct{}{}
 	}

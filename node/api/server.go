@@ -43,6 +43,7 @@ var errStopping = &Error{
 // A Server answers callers on a node's socket.
 type Server struct {
 	node     Node
+	files    http.Handler // of /content/ and /ipfs/; nil: none
 	metrics  prometheus.Gatherer
 	log      *zap.Logger
 	listener net.Listener
@@ -53,8 +54,9 @@ type Server struct {
 }
 
 // NewServer opens the socket of the node that runs on dataDir. It fails if
-// another node answers there; what a killed one left behind is cleared away.
-func NewServer(dataDir string, node Node, metrics prometheus.Gatherer, log *zap.Logger) (*Server, error) {
+// another node answers there; what a killed one left behind is cleared away. files,
+// unless nil, serves contents to the owner.
+func NewServer(dataDir string, node Node, files http.Handler, metrics prometheus.Gatherer, log *zap.Logger) (*Server, error) {
 	path, err := SocketPath(dataDir)
 	if err != nil {
 		return nil, err
@@ -63,12 +65,13 @@ func NewServer(dataDir string, node Node, metrics prometheus.Gatherer, log *zap.
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", URL(path), err)
 	}
-	return newServer(node, listener, metrics, log), nil
+	return newServer(node, files, listener, metrics, log), nil
 }
 
-func newServer(node Node, listener net.Listener, metrics prometheus.Gatherer, log *zap.Logger) *Server {
+func newServer(node Node, files http.Handler, listener net.Listener, metrics prometheus.Gatherer, log *zap.Logger) *Server {
 	return &Server{
 		node:     node,
+		files:    files,
 		metrics:  metrics,
 		log:      log,
 		listener: listener,

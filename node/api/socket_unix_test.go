@@ -16,7 +16,7 @@ import (
 
 // open listens as a node on dir does.
 func open(dir string) (*Server, error) {
-	return NewServer(dir, untouched{}, prometheus.NewRegistry(), zap.NewNop())
+	return NewServer(dir, untouched{}, nil, prometheus.NewRegistry(), zap.NewNop())
 }
 
 func short(t *testing.T) string {

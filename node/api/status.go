@@ -40,15 +40,27 @@ type Status struct {
 	Site       string       `json:"site"`
 	Enterprise string       `json:"enterprise"` // hash of the trust root, shortened
 	Roles      Many[string] `json:"roles"`
-	Data       string       `json:"data"`   // the data folder
-	Listen     Many[string] `json:"listen"` // multiaddrs
+	Data       string       `json:"data"`              // the data folder
+	Listen     Many[string] `json:"listen"`            // multiaddrs
+	Gateway    string       `json:"gateway,omitempty"` // its address, if it listens
 	Ready      bool         `json:"ready"`
 	Started    time.Time    `json:"started"`
 	Store      Store        `json:"store"`
 	Peers      ByLink       `json:"peers"` // connected now, by link class
 	// Looking says how peers are looked for: mdns, dht, bootstrap.
 	Looking  Many[string]  `json:"looking"`
+	Process  Process       `json:"process"`
 	Warnings Many[Warning] `json:"warnings"`
+}
+
+// A Process tells how the node's process stands among others on the machine.
+type Process struct {
+	// Priority is low if the processor and the disk go to others first, normal if
+	// not, mixed if only in part; empty where it can't be read.
+	Priority    string `json:"priority,omitempty"`
+	HashCores   int    `json:"hash_cores"`                   // that hashing may use at once
+	Memory      int64  `json:"memory_bytes"`                 // that the program has from the system, mapped files apart
+	MemoryLimit int64  `json:"memory_limit_bytes,omitempty"` // that it tries to keep to; none if left out
 }
 
 // A Store tells what a node holds on disk.
@@ -56,6 +68,11 @@ type Store struct {
 	Contents int   `json:"contents"`
 	Used     int64 `json:"used_bytes"`
 	Free     int64 `json:"free_bytes"` // of the file system, for this user
+	Quota    int64 `json:"quota_bytes"`
+	Pinned   int64 `json:"pinned_bytes"`
+	Damaged  int   `json:"damaged_contents"` // went bad on disk in part, and are yet to be fetched again
+	// Scrubbed is since when everything held was read again.
+	Scrubbed time.Time `json:"scrubbed"`
 }
 
 // ByLink is a number for each link class.

@@ -103,6 +103,74 @@ func New(t testing.TB, seed uint64, shape Shape, files ...content.File) *Sample 
 	return s
 }
 
+// A Part is a file of a sample that is composed.
+type Part struct {
+	Path   string
+	Blocks [][]byte
+}
+
+// Compose returns the sample of a tree of parts, which stand in a manifest's order,
+// or of a single file if there is one part. Chunks end where their blocks say so:
+// what two samples share in a row are the same chunks, but for the ends.
+func Compose(t testing.TB, parts ...Part) *Sample {
+	t.Helper()
+	const most = 8 // blocks of a chunk
+	s := &Sample{Manifest: &content.Manifest{}}
+	add := func(f content.File) {
+		f.ModTime = time.Unix(1_700_000_000, 0).UTC()
+		s.Manifest.Files = append(s.Manifest.Files, f)
+	}
+	if len(parts) != 1 {
+		add(content.File{Path: ".", Mode: fs.ModeDir | 0o755})
+	}
+	var list []content.Block
+	end := func() {
+		if len(list) == 0 {
+			return
+		}
+		node, err := content.EncodeBlocks(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := content.Chunk{Hash: content.Sum(node)}
+		for _, b := range list {
+			c.Size += b.Size
+		}
+		s.Manifest.Chunks = append(s.Manifest.Chunks, c)
+		s.Blocks, s.Nodes, list = append(s.Blocks, list), append(s.Nodes, node), nil
+	}
+	for _, p := range parts {
+		f := content.File{Path: p.Path, Mode: 0o644}
+		for _, b := range p.Blocks {
+			f.Size += int64(len(b))
+			s.Data = append(s.Data, b...)
+			list = append(list, content.Block{Hash: content.Sum(b), Size: uint32(len(b))})
+			if len(list) == most || len(list) > 1 && list[len(list)-1].Hash[0]%4 == 0 {
+				end()
+			}
+		}
+		add(f)
+	}
+	end()
+	enc, err := s.Manifest.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Encoded, s.layout = enc, content.NewLayout(s.Manifest)
+	return s
+}
+
+// Bytes returns n blocks of random bytes, of 1 to size bytes each.
+func Bytes(seed uint64, n, size int) [][]byte {
+	r := rand.New(rand.NewPCG(seed, 3))
+	blocks := make([][]byte, n)
+	for i := range blocks {
+		blocks[i] = make([]byte, 1+r.IntN(size))
+		fill(r, blocks[i])
+	}
+	return blocks
+}
+
 func fill(r *rand.Rand, data []byte) {
 	var key [32]byte
 	for i := range key {

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"os"
 	"testing"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/content/store/disk"
 )
 
 // A Store is what the suite asks of a store whose contents are C, and stages S.
@@ -47,8 +47,8 @@ type Content interface {
 // A Stage is what the suite asks of a stage.
 type Stage[C Content] interface {
 	Mkdir(path string) error
-	Create(path string) (*os.File, error)
-	Open(path string) (*os.File, error)
+	Create(path string) (disk.File, error)
+	Open(path string) (disk.File, error)
 	Commit(content.Encoded, [][]content.Block) (C, error)
 	Abort() error
 }

@@ -1,0 +1,99 @@
+package store
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/p2pnode/p2pnode/content/store/storetest"
+)
+
+// linked returns a content of which an export is a link, and the link's name.
+func linked(t *testing.T, s *Store, sample *storetest.Sample, o ExportOptions) (*Content, string) {
+	t.Helper()
+	c := begin(t, s, sample)
+	put(t, c, sample, sample.Refs()...)
+	target := filepath.Join(t.TempDir(), "copy")
+	if err := c.Export(t.Context(), target, o); err != nil {
+		t.Fatal(err)
+	}
+	return c, target
+}
+
+// Two writers find at one time that a file is the user's too. The second doesn't
+// put the old bytes in the place of what the first has written.
+func TestLinkedFileIsTakenOnce(t *testing.T) {
+	sample := storetest.File(t, 1, 60_000, storetest.Small)
+	s := openAt(t, storetest.TempDir(t))
+	defer s.Close()
+	c, target := linked(t, s, sample, ExportOptions{Link: MustLink})
+	if err := os.Chmod(target, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	first, err := c.openFile(0, os.O_RDWR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := c.openFile(0, os.O_RDWR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first, err = c.unlink(0, first); err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	if _, err := first.WriteAt([]byte("written"), 100); err != nil {
+		t.Fatal(err)
+	}
+	if second, err = c.unlink(0, second); err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	got := make([]byte, 7)
+	if _, err := second.ReadAt(got, 100); err != nil || string(got) != "written" {
+		t.Errorf("%q, %v: what was written is in a file without a name", got, err)
+	}
+	if theirs, err := os.ReadFile(target); err != nil || !bytes.Equal(theirs, sample.Data) {
+		t.Errorf("the user's copy is not what it was: %v", err)
+	}
+}
+
+// What is linked is on the disk first: who asks for a durable copy may remove the
+// content next.
+func TestLinkedFilesAreSynced(t *testing.T) {
+	sample := storetest.File(t, 1, 60_000, storetest.Small)
+	s := openAt(t, storetest.TempDir(t))
+	defer s.Close()
+	o := ExportOptions{Link: MayLink, Durable: true}
+	c, target := linked(t, s, sample, o)
+	if c.partial != nil {
+		t.Error("linked before it was synced")
+	}
+	if err := c.Export(t.Context(), target, o); err != nil { // it is there, and read-only
+		t.Error(err)
+	}
+	want := sample.Manifest.Files[0].Mode.Perm()
+	if info, err := os.Stat(target); err != nil || info.Mode().Perm()&0o200 != want&0o200 {
+		t.Errorf("%v, want mode %v: %v", info.Mode(), want, err)
+	}
+}
+
+// What a crash left of a file that was to be the content's own goes at Open.
+func TestUnfinishedUnlinkIsSwept(t *testing.T) {
+	sample := storetest.File(t, 1, 60_000, storetest.Small)
+	dir := storetest.TempDir(t)
+	s := openAt(t, dir)
+	c := begin(t, s, sample)
+	left := filepath.Join(c.dir, ownPrefix+"0")
+	if err := os.WriteFile(left, sample.Data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	defer openAt(t, dir).Close()
+	if _, err := os.Stat(left); !os.IsNotExist(err) {
+		t.Errorf("it is there yet: %v", err)
+	}
+}

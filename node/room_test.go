@@ -1,0 +1,37 @@
+package node
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/p2pnode/p2pnode/node/api"
+)
+
+// What doesn't fit is refused before it is read; what may go makes room, and is
+// known no more.
+func TestQuotaHoldsForWhatIsPublished(t *testing.T) {
+	hq := start(t, Config{Name: "hq", CacheQuota: 3 << 20})
+	dir := t.TempDir()
+	one := sample(t, filepath.Join(dir, "one"), 2<<20, 1)
+	two := sample(t, filepath.Join(dir, "two"), 2<<20, 2)
+	first := hq.add(api.AddRequest{Paths: []string{one}, Name: "one"})
+	_, err := hq.node.API().Add(t.Context(), api.AddRequest{Paths: []string{two}, Name: "two"}, func(p api.Progress) {
+		t.Errorf("%+v of what was refused", p)
+	})
+	e := api.From(err)
+	if err == nil || e.Code != api.NoSpace || !strings.Contains(e.Message, "1 pinned (2.0 MiB)") || !strings.Contains(e.Next, "unpin") {
+		t.Fatalf("%+v", e)
+	}
+	if c, err := hq.node.API().Pin(t.Context(), "one", false); err != nil || c.Pinned || c.ID != first.Content {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	hq.add(api.AddRequest{Paths: []string{two}, Name: "two"})
+	if _, err := hq.node.API().Content(t.Context(), "one"); api.From(err).Code != api.NotFound {
+		t.Errorf("evicted, and still known: %v", err)
+	}
+	all, err := hq.node.API().Contents(t.Context())
+	if err != nil || len(all) != 1 || !all[0].Pinned {
+		t.Errorf("%+v, %v", all, err)
+	}
+}
