@@ -11,8 +11,8 @@ import (
 
 const (
 	roots   = "bandwidth content discovery "
-	workers = "content/chunker content/store discovery/dht discovery/mdns discovery/rank " +
-		"node/api node/exchange node/flow node/trust "
+	workers = "content/archive content/car content/chunker content/store content/store/disk discovery/dht discovery/mdns discovery/rank " +
+		"node/api node/exchange node/flow node/gateway node/origin node/trust "
 )
 
 var tree = layout{
@@ -29,19 +29,26 @@ var tree = layout{
 		"content":   "",
 		"discovery": "bandwidth content",
 
+		"content/archive":         "content",
+		"content/car":             "content",
 		"content/chunker":         "content",
-		"content/store":           roots,
-		"content/store/storetest": roots,
+		"content/store":           roots + "content/store/disk",
+		"content/store/disk":      "",
+		"content/store/storetest": roots + "content/store/disk",
 		"discovery/dht":           roots,
 		"discovery/mdns":          roots,
 		"discovery/rank":          roots,
 		"node/api":                roots,
 		"node/exchange":           roots,
 		"node/flow":               roots,
+		"node/gateway":            roots,
+		"node/origin":             roots,
 		"node/trust":              roots,
 
 		"node":        roots + workers,
 		"cmd/p2pnode": roots + workers + "node",
+
+		"content/store/disk/disktest": "content/store/disk",
 
 		"testnet":          "node/api testnet/scenario",
 		"testnet/bench":    roots + workers + "node testnet/scenario",
@@ -50,7 +57,9 @@ var tree = layout{
 
 	// What tests may import beside that.
 	inTests: map[string]string{
-		"content/store": "content/store/storetest",
+		"content/car":   "content/store/storetest",
+		"content/store": "content/store/storetest content/store/disk/disktest",
+		"node/gateway":  "content/car content/store/storetest",
 	},
 
 	// Deciders take what is known plus the time and return what to do. They
@@ -60,13 +69,17 @@ var tree = layout{
 	// Bytes from a peer, a disk, an origin or a console arrive here: each of
 	// these has a fuzz target (G45).
 	foreign: map[string]string{
-		"content":        "manifests, block lists and releases from peers",
-		"content/store":  "journals and names from a disk that crashed",
-		"discovery/mdns": "packets from anyone on the subnet",
-		"node":           "its book of peers, from a disk that crashed",
-		"node/api":       "requests from anyone in the node's group",
-		"node/exchange":  "frames from peers",
-		"node/trust":     "tokens, credentials, envelopes, revocation lists",
+		"content":         "manifests, block lists and releases from peers",
+		"content/archive": "archives from anywhere",
+		"content/car":     "a content that somebody brought in a file",
+		"content/store":   "journals and names from a disk that crashed",
+		"discovery/mdns":  "packets from anyone on the subnet",
+		"node":            "its book of peers, from a disk that crashed",
+		"node/api":        "requests from anyone in the node's group",
+		"node/exchange":   "frames from peers",
+		"node/origin":     "headers of HTTP servers",
+		"node/trust":      "tokens, credentials, envelopes, revocation lists",
+		"node/gateway":    "requests from whatever runs on this machine",
 	},
 
 	// These import a decoder and yet read no foreign bytes.

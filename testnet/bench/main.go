@@ -7,6 +7,9 @@
 //	go run ./testnet/bench add   [-size MIB] [-runs N] [-dir DIR]
 //	go run ./testnet/bench idle  [-for D] [-runs N] [-dir DIR]
 //	go run ./testnet/bench profile [-size MIB] [-dir DIR]
+//	go run ./testnet/bench disk  [-size MIB] [-dir DIR]
+//	go run ./testnet/bench pagecache [-size MIB] [-dir DIR]
+//	go run ./testnet/bench difference [-quick] [-live] [-runs N] [-dir DIR] [OLD NEW]
 //
 // Every figure stands beside a baseline of the same run, because machines
 // differ and are busy. README.md keeps the figures that were found.
@@ -25,7 +28,7 @@ import (
 	"github.com/p2pnode/p2pnode/testnet/scenario"
 )
 
-const usage = "usage: go run ./testnet/bench speed|add|idle|profile [flags]"
+const usage = "usage: go run ./testnet/bench speed|add|idle|profile|disk|pagecache|difference [flags]"
 
 // options are the flags of all commands.
 type options struct {
@@ -34,6 +37,11 @@ type options struct {
 	dir  string
 	veth bool
 	idle time.Duration
+
+	// Of difference.
+	quick bool
+	live  bool
+	args  []string // two paths, or none
 }
 
 func main() {
@@ -53,19 +61,38 @@ func run(ctx context.Context, args []string) error {
 	switch args[0] {
 	case rawServe, rawFetch: // this program as its own child
 		return raw(ctx, args)
+	case rawWarm:
+		return warm(ctx, args[1:])
+	case inMounts:
+		if args = args[1:]; len(args) == 0 {
+			return errors.New(usage)
+		}
+	case "disk":
+		return mountsOf(ctx, args)
 	}
 	var o options
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
-	mib := flags.Int64("size", 1024, "MiB of the sample")
+	mib := int64(1024)
+	if args[0] == "pagecache" {
+		mib = 8192 // an image, and a machine with an eighth of it in memory
+	}
+	size := flags.Int64("size", mib, "MiB of the sample")
 	flags.IntVar(&o.runs, "runs", 3, "how often to measure; medians are printed")
-	flags.StringVar(&o.dir, "dir", "", "where samples and data folders go; /dev/shm leaves the disk out of it")
+	flags.StringVar(&o.dir, "dir", "", "where samples and data folders go; /dev/shm leaves the disk out of it; difference keeps its downloads there")
 	flags.BoolVar(&o.veth, "veth", false, "through a pair of network namespaces (root) instead of loopback")
 	flags.DurationVar(&o.idle, "for", time.Minute, "how long an idle node is watched")
+	flags.BoolVar(&o.quick, "quick", false, "difference: the made-up file only, nothing is downloaded")
+	flags.BoolVar(&o.live, "live", false, "difference: have real nodes fetch it, in network namespaces (root)")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
-	o.size = *mib << 20
-	measure := map[string]func(context.Context, *bench) error{"speed": speed, "add": add, "idle": idle, "profile": profile}[args[0]]
+	o.size, o.args = *size<<20, flags.Args()
+	if args[0] == "difference" {
+		return difference(ctx, o)
+	}
+	measure := map[string]func(context.Context, *bench) error{
+		"speed": speed, "add": add, "idle": idle, "profile": profile, "disk": disk, "pagecache": pagecache,
+	}[args[0]]
 	if measure == nil {
 		return fmt.Errorf("no command %q; %s", args[0], usage)
 	}
