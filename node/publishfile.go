@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"sync/atomic"
 
-
 	"github.com/p2pnode/p2pnode/content"
 	"github.com/p2pnode/p2pnode/content/chunker"
 )
