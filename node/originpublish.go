@@ -64,7 +64,7 @@ func explainOrigin(err error) error {
 	case errors.Is(err, content.ErrNotFound):
 		return api.Errorf(api.NotFound, "Check the address", "%w", err)
 	case errors.Is(err, origin.ErrNotAllowed):
-		return api.Errorf(api.NotPermitted, "Ask an operator", "%w", err)
+		return api.Errorf(api.NotPermitted, "Have the server listed in this node's configuration: origin.allow", "%w", err)
 	case errors.Is(err, content.ErrChanged):
 		return api.Errorf(api.Failed, "Add it again when the server has its final version", "%w", err)
 	}

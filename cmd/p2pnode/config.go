@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/p2pnode/p2pnode/node"
+	"github.com/p2pnode/p2pnode/node/origin"
 	"github.com/p2pnode/p2pnode/node/trust"
 )
 
@@ -98,6 +99,9 @@ var keyTable = []setting{
 	{key: "origin.proxy", kind: "URL", builtin: "HTTPS_PROXY, HTTP_PROXY and NO_PROXY of the environment", example: "http://proxy.example:3128",
 		doc:   "the proxy to HTTP servers that content can be had from; none to ask them directly",
 		value: func(s *settings) pflag.Value { return proxyValue{&s.proxy, &s.node.Origin.Proxy} }},
+	{key: "origin.allow", kind: "SERVER", builtin: "all, on private networks too, but none at a link-local or a cloud's metadata address, and this machine only as localhost", example: ".files.example",
+		doc:   "the only HTTP servers that content may be fetched from: names, .DOMAIN for all below it, addresses, networks as 10.0.0.0/8; none for none",
+		value: func(s *settings) pflag.Value { return serversValue{&s.node.Origin.Allow} }, reset: func(s *settings) { s.node.Origin.Allow = nil }},
 	{key: "log.level", kind: "LEVEL", builtin: "info", example: "warn",
 		doc:   "the least that is logged: debug, info, warn or error",
 		value: func(s *settings) pflag.Value { return choice{&s.logLevel, []string{"debug", "info", "warn", "error"}} }},
@@ -265,6 +269,7 @@ type (
 		text *string
 		to   *func(*http.Request) (*url.URL, error)
 	}
+	serversValue   struct{ to *[]origin.Pattern }
 	coresValue     struct{ to *int }
 	bytesRateValue struct{ to *int64 }
 )
@@ -354,6 +359,17 @@ func (v proxyValue) Set(s string) error {
 		return errors.New("a password doesn't belong here, where others can read it: set HTTPS_PROXY in the service's environment instead")
 	}
 	*v.text, *v.to = s, http.ProxyURL(u)
+	return nil
+}
+
+func (v serversValue) String() string { return fmt.Sprint(*v.to) }
+func (v serversValue) Type() string   { return "SERVER" }
+func (v serversValue) Set(s string) error {
+	p, err := origin.ParsePattern(s)
+	if err != nil {
+		return err
+	}
+	*v.to = append(*v.to, p)
 	return nil
 }
 

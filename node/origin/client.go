@@ -3,11 +3,9 @@ package origin
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -22,6 +20,7 @@ const maxRedirects = 5
 // A Client fetches from HTTP servers. Its methods may be called by many at once.
 type Client struct {
 	cfg       Config
+	allowed   *allowance
 	http      *http.Client
 	transport *http.Transport
 	rests     rests
@@ -42,15 +41,19 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, hosts: make(map[string]*host)}
+	c := &Client{cfg: cfg, allowed: &allowance{only: cfg.Allow, proxy: cfg.Proxy}, hosts: make(map[string]*host)}
+	dial := cfg.Dial
+	if dial == nil {
+		dial = c.allowed.dial
+	}
 	c.rests.by = make(map[string]*rest)
 	// HTTP/1.1 only: what a part waits for is held back by TCP. HTTP/2 would
 	// take 4 MiB of each into memory, and lose all of them with one connection.
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	c.transport = &http.Transport{
-		Proxy:                  cfg.Proxy,
-		DialContext:            cfg.Dial,
+		Proxy:                  c.allowed.through,
+		DialContext:            dial,
 		TLSClientConfig:        tlsConfig(cfg.TLS),
 		DisableCompression:     true,
 		MaxIdleConnsPerHost:    cfg.PerHost,
@@ -87,35 +90,17 @@ func (c *Client) redirect(req *http.Request, via []*http.Request) error {
 		return fmt.Errorf("%w: from https to %s", ErrRedirect, req.URL.Scheme)
 	case content.CheckURL(withoutFragment(req.URL)) != nil:
 		return fmt.Errorf("%w: to %s", ErrRedirect, place(req.URL))
-	case loopback(req.URL) && !loopback(via[0].URL): // a server elsewhere knows nothing of this machine
-		return fmt.Errorf("%w: from %s to this machine", ErrRedirect, via[0].URL.Host)
+	case loopback(hostName(req.URL)) && !loopback(hostName(from)): // a server elsewhere knows nothing of this machine
+		return fmt.Errorf("%w: from %s to this machine", ErrRedirect, from.Host)
 	}
 	req.Header.Del("Referer")
-	return c.allow(req.URL)
-}
-
-// loopback reports whether an address says by itself that it is of this machine.
-func loopback(u *url.URL) bool {
-	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.Unmap().IsLoopback()
+	return c.allowed.checkRequest(req)
 }
 
 func withoutFragment(u *url.URL) string {
 	v := *u
 	v.Fragment, v.RawFragment = "", ""
 	return v.String()
-}
-
-func (c *Client) allow(u *url.URL) error {
-	err := c.cfg.Allow(u)
-	if err != nil && !errors.Is(err, ErrNotAllowed) {
-		err = fmt.Errorf("%w: %w", ErrNotAllowed, err)
-	}
-	return err
 }
 
 // place writes an address for people, without its query, which may hold secrets.
@@ -156,7 +141,7 @@ func (c *Client) ask(ctx context.Context, address string, header http.Header) (*
 	if err != nil {
 		return nil, err
 	}
-	if err := c.allow(req.URL); err != nil {
+	if err := c.allowed.checkRequest(req); err != nil {
 		return nil, err
 	}
 	req.Header = header

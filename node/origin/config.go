@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
-	"syscall"
 	"time"
 
 	"github.com/p2pnode/p2pnode/bandwidth"
@@ -23,11 +21,11 @@ type Config struct {
 	TLS *tls.Config
 	// Dial makes connections; set it to count or hold their bytes. Default: a
 	// net.Dialer that refuses the addresses that the package refuses. Whoever
-	// sets it decides on addresses, too.
+	// sets it decides on what names turn out to be, too.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Allow returns why an address may not be asked, nil if it may. Default: it
-	// may. See the package on what a manifest can make a node do.
-	Allow func(*url.URL) error
+	// Allow lists the only servers that may be asked. Default: any, but what the
+	// package refuses. See there what a manifest can make a node do.
+	Allow []Pattern
 	// PerHost is how many requests a server is asked at once, all flows together.
 	// Default 4: enough to hide the round trips between parts of 1 MiB up to 300
 	// Mbit/s at 100 ms, and what a browser stays below.
@@ -51,12 +49,6 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Proxy == nil {
 		c.Proxy = http.ProxyFromEnvironment
 	}
-	if c.Dial == nil {
-		c.Dial = (&net.Dialer{Control: checkAddr}).DialContext
-	}
-	if c.Allow == nil {
-		c.Allow = func(*url.URL) error { return nil }
-	}
 	if c.PerHost == 0 {
 		c.PerHost = 4
 	}
@@ -70,17 +62,4 @@ func (c Config) withDefaults() (Config, error) {
 		c.Window = 10 * time.Second
 	}
 	return c, nil
-}
-
-// checkAddr refuses to connect to addresses that no file server has.
-func checkAddr(_, address string, _ syscall.RawConn) error {
-	to, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return err
-	}
-	a := to.Addr().Unmap()
-	if a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified() {
-		return fmt.Errorf("%w: %s", ErrNotAllowed, a)
-	}
-	return nil
 }

@@ -41,15 +41,23 @@
 //     no Referer; nobody but the caller sees the answer, and it only counts if it
 //     has the right hash
 //   - http and https only, at each redirect too
-//   - never to link-local addresses, where clouds keep their secrets
-//     (169.254.169.254, fe80::/10), nor to multicast or unspecified ones: looked
-//     at when the connection is made, after the name was resolved. Behind a
-//     proxy it is the proxy that connects
-//   - Config.Allow sees every address before it is asked, redirects included. An
-//     operator who knows the origins allows only those hosts
+//   - never to link-local addresses and others where clouds keep their machines'
+//     secrets (169.254.169.254, fe80::/10, fd00:ec2::254), nor to multicast or
+//     unspecified ones
+//   - to this machine (127.0.0.0/8, ::1) only if the address itself says so, as
+//     localhost does, or Config.Allow: no other server redirects there, and no
+//     other name leads there
+//   - Config.Allow lists the only servers that may be asked. An operator who knows
+//     the origins lists them
 //
-// Loopback and private addresses are allowed otherwise: an enterprise's file
-// servers have private ones.
+// What a name turns out to be is looked at when the connection is made, for each
+// connection: it is no use to give another address at the second question (DNS
+// rebinding). Behind a proxy it is the proxy that resolves names: there addresses
+// are checked as they are written, and a listed network holds no names. The proxy
+// itself may be anywhere.
 //
-// Proxies are those of the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY).
+// Private addresses are allowed otherwise: an enterprise's file servers have them.
+//
+// Proxies are those of the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY). They
+// are never asked for localhost.
 package origin

@@ -16,7 +16,7 @@ import (
 // Errors that callers branch on. That a server lacks the resource is
 // content.ErrNotFound, that it has another version content.ErrChanged.
 var (
-	ErrNotAllowed  = errors.New("address is not allowed: an operator decides what origins there may be")
+	ErrNotAllowed  = errors.New("address is not allowed: an operator decides what servers are asked (origin.allow)")
 	ErrRedirect    = errors.New("redirected where we don't follow: use the final address")
 	ErrPage        = errors.New("a web page answered in place of the file: log in to this network, or let its proxy pass the address")
 	ErrNoRange     = errors.New("server gives no parts of it (no 206 for a Range): use a server that does")

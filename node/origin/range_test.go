@@ -344,67 +344,6 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-func TestWhatMayBeAsked(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		data := random(100)
-		var seen []string
-		l := newLab(t, func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/leads-away" {
-				http.Redirect(w, r, "http://intranet.test/secret", http.StatusFound)
-				return
-			}
-			serves(data, "")(w, r)
-		}, Config{Allow: func(u *url.URL) error {
-			seen = append(seen, u.Host)
-			if u.Hostname() != "origin.test" {
-				return errors.New("not one of ours")
-			}
-			return nil
-		}})
-		defer l.close()
-		for address, want := range map[string]error{
-			"http://origin.test/file":       nil,
-			"http://intranet.test/secret":   ErrNotAllowed,
-			"http://origin.test/leads-away": ErrNotAllowed,
-			"ftp://origin.test/file":        content.ErrFormat,
-			"file:///etc/passwd":            content.ErrFormat,
-			"http://u:p@origin.test/":       content.ErrFormat,
-			"http:///file":                  content.ErrFormat,
-		} {
-			if _, err := l.get(t.Context(), Resource{URL: address, Size: 100}, 0, 100); !errors.Is(err, want) {
-				t.Errorf("%s: %v, want %v", address, err, want)
-			}
-			if _, err := l.Probe(t.Context(), address); !errors.Is(err, want) {
-				t.Errorf("probe %s: %v, want %v", address, err, want)
-			}
-		}
-		if len(seen) == 0 {
-			t.Error("nobody was asked what is allowed")
-		}
-	})
-}
-
-func TestAddressesThatNoFileServerHas(t *testing.T) {
-	for address, allowed := range map[string]bool{
-		"169.254.169.254:80": false, "[fe80::1%eth0]:80": false, "[::ffff:169.254.169.254]:80": false,
-		"224.0.0.1:80": false, "0.0.0.0:80": false, "[::]:80": false, "[ff02::1]:80": false,
-		"10.0.0.1:80": true, "192.168.1.1:8080": true, "127.0.0.1:80": true, "93.184.216.34:443": true, "[2001:db8::1]:443": true,
-	} {
-		if err := checkAddr("tcp", address, nil); (err == nil) != allowed {
-			t.Errorf("%s: %v", address, err)
-		}
-	}
-	// The dialer that is the default asks.
-	c, err := New(Config{Proxy: func(*http.Request) (*url.URL, error) { return nil, nil }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if _, err := c.Probe(t.Context(), "http://169.254.169.254/latest/meta-data/"); !errors.Is(err, ErrNotAllowed) {
-		t.Errorf("metadata of a cloud: %v", err)
-	}
-}
-
 func TestProxyIsUsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		data := random(1000)
@@ -418,21 +357,4 @@ func TestProxyIsUsed(t *testing.T) {
 			t.Errorf("asked for %q, %v", asked, err)
 		}
 	})
-}
-
-// What a node can reach on its own machine is nothing to a server elsewhere.
-func TestRedirectsToThisMachineAreRefused(t *testing.T) {
-	for _, to := range []string{"http://127.0.0.1:4741/x", "http://localhost/x", "http://a.localhost./x", "http://[::1]/x", "http://[::ffff:127.0.0.1]/x"} {
-		synctest.Test(t, func(t *testing.T) {
-			asked := 0
-			l := newLab(t, func(w http.ResponseWriter, r *http.Request) {
-				asked++
-				http.Redirect(w, r, to, http.StatusFound)
-			}, Config{})
-			defer l.close()
-			if _, err := l.Client.Probe(t.Context(), "http://host.test/file"); !errors.Is(err, ErrRedirect) || asked != 1 {
-				t.Errorf("to %s: %v, after %d requests", to, err, asked)
-			}
-		})
-	}
 }
