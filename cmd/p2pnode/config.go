@@ -96,7 +96,7 @@ var keyTable = []setting{
 	{key: "seeds", kind: "PATH", builtin: "none", example: "/opt/pos",
 		doc:   "files and folders of this machine, as of an installed older version, in which every get looks for what it can take from",
 		value: func(s *settings) pflag.Value { return pathsValue{&s.node.Seeds} }, reset: func(s *settings) { s.node.Seeds = nil }},
-	{key: "origin.proxy", kind: "URL", builtin: "HTTPS_PROXY, HTTP_PROXY and NO_PROXY of the environment", example: "http://proxy.example:3128",
+	{key: "origin.proxy", kind: "URL", builtin: "HTTPS_PROXY, HTTP_PROXY and NO_PROXY of the environment, else the system's settings", example: "http://proxy.example:3128",
 		doc:   "the proxy to HTTP servers that content can be had from; none to ask them directly",
 		value: func(s *settings) pflag.Value { return proxyValue{&s.proxy, &s.node.Origin.Proxy} }},
 	{key: "origin.allow", kind: "SERVER", builtin: "all, on private networks too, but none at a link-local or a cloud's metadata address, and this machine only as localhost", example: ".files.example",

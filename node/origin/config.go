@@ -14,7 +14,7 @@ import (
 
 // Config holds the settings of a Client. Zero means the default.
 type Config struct {
-	// Proxy returns the proxy for a request. Default: that of the environment.
+	// Proxy returns the proxy for a request. Default: see the package.
 	Proxy func(*http.Request) (*url.URL, error)
 	// TLS is for connections to https servers. Default: the system's authorities,
 	// TLS 1.2 at least.
@@ -47,7 +47,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("origin: settings can't be negative: %d requests, %v, %d bit/s, %v", c.PerHost, c.FirstByte, c.MinRate, c.Window)
 	}
 	if c.Proxy == nil {
-		c.Proxy = http.ProxyFromEnvironment
+		c.Proxy = systemProxy()
 	}
 	if c.PerHost == 0 {
 		c.PerHost = 4

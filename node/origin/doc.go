@@ -58,6 +58,9 @@
 //
 // Private addresses are allowed otherwise: an enterprise's file servers have them.
 //
-// Proxies are those of the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY). They
-// are never asked for localhost.
+// Proxies are those of the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY) if it
+// names one, else, on Windows, those of the user's or WinHTTP's settings, scripts
+// (PAC) included, and on macOS those of the network settings, without scripts. The
+// system's settings are read again every minute. They are never asked for
+// localhost.
 package origin
