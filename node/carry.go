@@ -157,6 +157,7 @@ func (n *Node) take(ctx context.Context, b *car.Bundle, enc content.Encoded, kno
 		return nil, 0, err
 	}
 	defer room.Release()
+	room.Reused() // all of it is in the file
 	defer func() {
 		if err != nil && !held && !n.fetches.brings(b.ID) {
 			err = errors.Join(err, n.store.Remove(b.ID))

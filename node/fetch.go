@@ -216,7 +216,7 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 		}
 	} else {
 		var err error
-		if room, err = c.Reserve(); err != nil {
+		if room, err = c.Reserve(f.node.versions(f.releases)...); err != nil {
 			return nil, err
 		}
 	}
@@ -225,6 +225,7 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 	if err := f.prepare(ctx); err != nil {
 		return nil, err
 	}
+	room.Reused()
 	if !met {
 		patience.Reset(f.patience) // nobody was looked for while this disk was
 	}
@@ -319,7 +320,7 @@ func (f *fetch) await(ctx context.Context, start time.Time, patience <-chan time
 // begin makes the content in the store, with room for what is missing of it, and
 // tells others that it is here.
 func (f *fetch) begin(h holding) (*store.Content, *store.Reservation, error) {
-	c, room, err := f.node.store.Receive(h.encoded)
+	c, room, err := f.node.store.Receive(h.encoded, f.node.versions(h.releases)...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -333,6 +334,16 @@ func (f *fetch) begin(h holding) (*store.Content, *store.Reservation, error) {
 	f.node.exchange.Arrived()
 	f.node.announce(content.Hash(f.id))
 	return c, room, nil
+}
+
+// versions returns the contents that the names of some releases have stood for here.
+func (n *Node) versions(releases []signedRelease) (ids []content.ID) {
+	for _, r := range releases {
+		for _, known := range n.catalogue.named(r.Name) {
+			ids = append(ids, known.Content)
+		}
+	}
+	return ids
 }
 
 // use makes what it can of a session: the manifest first, if it is still wanted,

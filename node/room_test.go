@@ -35,3 +35,31 @@ func TestQuotaHoldsForWhatIsPublished(t *testing.T) {
 		t.Errorf("%+v, %v", all, err)
 	}
 }
+
+// Under a quota that doesn't take two versions the next one still costs no more than
+// what is new in it.
+func TestNextVersionUnderQuotaBringsTheDifference(t *testing.T) {
+	const size = 16 << 20
+	hq := start(t, Config{Name: "hq", Site: "hq"})
+	dir := t.TempDir()
+	till := hq.join("till", "branch", func(c *Config) { c.CacheQuota = size * 13 / 10 })
+	till.meet(1)
+	old := sample(t, filepath.Join(dir, "image"), size, 31)
+	hq.add(api.AddRequest{Paths: []string{old}, Name: "image", Version: "1"})
+	till.get("image@1", filepath.Join(dir, "v1"))
+
+	next := nextVersion(t, old, 8, 32) // 5 % of it
+	added := hq.add(api.AddRequest{Paths: []string{next}, Name: "image", Version: "2"})
+	res := till.get("image@2", filepath.Join(dir, "v2"))
+	sameFile(t, next, filepath.Join(dir, "v2"))
+	if res.From.Total() != added.New || added.New > size/8 {
+		t.Errorf("%d bytes are new, %d were fetched, of %d", added.New, res.From.Total(), res.Size)
+	}
+	all, err := till.node.API().Contents(t.Context())
+	if err != nil || len(all) != 1 || all[0].ID != added.Content {
+		t.Errorf("%+v, %v", all, err)
+	}
+	if c, err := till.node.API().Cache(t.Context()); err != nil || c.Used > c.Quota || c.Reserved != 0 {
+		t.Errorf("%+v, %v", c, err)
+	}
+}

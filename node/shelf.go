@@ -368,6 +368,17 @@ func (n *Node) withdraw(c *store.Content) {
 	if err := n.dht.Withdraw(keys...); err != nil {
 		n.log.Warn("not withdrawn from the DHT", zap.Error(err))
 	}
+	// Somebody may have brought it again meanwhile. Who has yet to does this after.
+	if again, ok := n.store.Get(c.ID()); ok {
+		for _, r := range n.releases(again.Releases(), func(r signedRelease) bool { return r.Content == c.ID() }) {
+			n.catalogue.add(r)
+		}
+		if again.Complete() {
+			n.announceWhole(again)
+		} else {
+			n.announceLists(again)
+		}
+	}
 }
 
 // Pin implements api.Node.

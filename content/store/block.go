@@ -188,8 +188,7 @@ func (c *Content) append(records []byte) (*handle, error) {
 // if the disk is full, or as full as it may get.
 func (c *Content) WriteBlock(chunk, block int, data []byte) (fresh bool, err error) {
 	fresh, err = c.writeBlock(chunk, block, data)
-	if full := (*floorError)(nil); errors.As(err, &full) {
-		c.store.giveWay(c, full.need)
+	if errors.Is(err, content.ErrNoSpace) && c.store.giveWay(c, err) {
 		fresh, err = c.writeBlock(chunk, block, data)
 	}
 	return fresh, err
@@ -273,8 +272,9 @@ func (c *Content) ReadBlock(chunk, block int, buf []byte) ([]byte, error) {
 	return c.readBlock(chunk, block, buf, false)
 }
 
-// readBlock is ReadBlock. Hashing is left to the caller with hashed: what is right
-// may be marked as fresh, what is wrong is damage.
+// readBlock is ReadBlock. With hashed it is read for another content, which is no
+// use of this one, and hashing is left to the caller: what is right may be marked as
+// fresh, what is wrong is damage.
 func (c *Content) readBlock(chunk, block int, buf []byte, hashed bool) ([]byte, error) {
 	if err := c.enter(); err != nil {
 		return nil, err
@@ -291,7 +291,11 @@ func (c *Content) readBlock(chunk, block int, buf []byte, hashed bool) ([]byte, 
 		return nil, fmt.Errorf("block %d of chunk %d of %v: %w", block, chunk, c.id, content.ErrNotFound)
 	}
 	now := time.Now()
-	c.care.read.Store(now.Unix())
+	if hashed { // to be copied
+		c.care.copied.Store(now.Unix())
+	} else {
+		c.care.read.Store(now.Unix())
+	}
 	size := int(l.blocks[block].Size)
 	buf = slices.Grow(buf[:0], size)[:size]
 	at := c.layout.Chunk(chunk) + l.offset(block)

@@ -39,14 +39,16 @@ const (
 	// crash loses no more than that of it.
 	useEvery = time.Hour
 
-	// readLease is how long a content counts as being read after a block of it was.
+	// readLease is how long a content counts as being read after a block of it was,
+	// or was copied to another.
 	readLease = 10 * time.Second
 )
 
 // care is what is remembered of a content beside its bytes.
 type care struct {
-	used atomic.Int64 // last use but for ReadBlock, seconds since 1970
-	read atomic.Int64 // last ReadBlock, the same
+	used   atomic.Int64 // last use but for ReadBlock, seconds since 1970
+	read   atomic.Int64 // last ReadBlock, the same
+	copied atomic.Int64 // last block that Reuse took for another content, the same: no use of this one
 
 	writing sync.Mutex // held to write the state file; before Content.mu
 
@@ -231,7 +233,8 @@ func (c *Content) Hold() (release func()) {
 func (c *Content) beingRead(now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.care.holds > 0 || now.Sub(time.Unix(c.care.read.Load(), 0)) < readLease
+	last := max(c.care.read.Load(), c.care.copied.Load())
+	return c.care.holds > 0 || now.Sub(time.Unix(last, 0)) < readLease
 }
 
 // occupies returns how many bytes the content has on the disk: those that are

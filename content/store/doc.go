@@ -60,9 +60,10 @@
 //
 // # What stays, what goes, and what is still right
 //
-// Whoever brings bytes reserves room first (room.go); what doesn't fit has others
+// Whoever brings bytes reserves room first (reserve.go); what doesn't fit has others
 // evicted, the least valuable first (evict.go), or is refused before anything is
-// written. The disk's floor holds whatever the quota says. What is pinned, and when
+// written. What shares bytes with what comes is copied before it goes, if the disk
+// has room for both. The disk's floor holds whatever the quota says (room.go). What is pinned, and when
 // a content was last used, is in its state file (care.go).
 //
 // What is read is hashed again unless that was done lately (fresh.go), and the

@@ -37,6 +37,11 @@ import (
 //
 // Of those that it takes in this order, the ones that turn out not to be needed
 // beside the others stay, the most valuable first.
+//
+// What shares bytes with a content that is to come is worth more than its age, as
+// they need not be fetched: but only until they were copied. So if it is the quota
+// that is short, such a one stays until then, and counts as gone. If it is the disk
+// there is no room for both, and it goes when nothing else is left.
 
 // A Wish is what others know of a content's worth.
 type Wish struct {
@@ -54,6 +59,8 @@ type holding struct {
 	pinned   bool
 	underWay bool
 	read     bool // is being
+	shares   bool // bytes with what is to come, or may well
+	leaving  bool // as soon as these were copied: the quota counts it no more
 	Wish
 }
 
@@ -100,13 +107,27 @@ func (h holding) score(need int64, now time.Time) float64 {
 	return idle * math.Sqrt(gain/float64(h.size)*math.Sqrt(max(gain/(64<<20), 1)))
 }
 
+// A need is how many bytes are missing.
+type need struct {
+	disk  int64 // free on the disk
+	quota int64 // in what contents may have
+}
+
+func (n need) most() int64 { return max(n.disk, n.quota) }
+
+// met reports whether freeing other bytes is enough.
+func (n need) met(freed need) bool { return freed.disk >= n.disk && freed.quota >= n.quota }
+
 // An eviction says what goes to free some bytes.
 type eviction struct {
-	victims []holding // the least valuable first
-	freed   int64
-	short   int64 // of the bytes wanted; if there are any, nothing goes
-	could   int64 // what may go, in all
-	kept    [stays]kept
+	victims []holding // go now, the least valuable first
+	later   []holding // go once what they share was copied: they free no disk until then
+	freed   int64     // by the victims
+	short   int64     // of the bytes wanted; if there are any, nothing goes
+	could   int64     // what may go, in all
+	// and what the quota counts of it
+	couldQuota int64
+	kept       [stays]kept
 }
 
 // kept is what stays for one reason.
@@ -115,10 +136,24 @@ type kept struct {
 	bytes    int64
 }
 
-// evict decides which of the holdings go so that need bytes are freed.
-func evict(all []holding, need int64, now time.Time) eviction {
+// most returns as much of what is needed as may go.
+func (e eviction) most(n need) need {
+	return need{min(n.disk, e.could), min(n.quota, e.couldQuota)}
+}
+
+// frees returns what a content gives back if it goes now.
+func (h holding) frees() need {
+	if h.leaving {
+		return need{disk: h.size}
+	}
+	return need{h.size, h.size}
+}
+
+// evict decides which of the holdings go so that the need is met.
+func evict(all []holding, n need, now time.Time) eviction {
 	var e eviction
 	var free []holding
+	var could need
 	for _, h := range all {
 		if h.size <= 0 {
 			continue // gives nothing back: a reference, or lists without blocks
@@ -128,37 +163,100 @@ func evict(all []holding, need int64, now time.Time) eviction {
 			e.kept[why].bytes += h.size
 			continue
 		}
-		e.could += h.size
+		gives := h.frees()
+		could.disk += gives.disk
+		could.quota += gives.quota
 		free = append(free, h)
 	}
-	if need <= 0 {
-		return e
-	}
-	if e.could < need {
-		e.short = need - e.could
+	e.could, e.couldQuota = could.disk, could.quota
+	if !n.met(could) {
+		e.short = max(n.disk-could.disk, n.quota-could.quota)
 		return e
 	}
 	slices.SortFunc(free, func(a, b holding) int {
-		return cmp.Or(cmp.Compare(b.score(need, now), a.score(need, now)), content.Hash(a.id).Compare(content.Hash(b.id)))
+		return cmp.Or(cmp.Compare(b.score(n.most(), now), a.score(n.most(), now)), content.Hash(a.id).Compare(content.Hash(b.id)))
 	})
-	for _, h := range free {
-		if e.freed >= need {
-			break
-		}
-		e.victims = append(e.victims, h)
-		e.freed += h.size
-	}
-	needed := e.victims[:0:0]
-	for _, h := range slices.Backward(e.victims) {
-		if e.freed-h.size >= need {
-			e.freed -= h.size
+	for _, x := range choose(free, n) {
+		if x.later {
+			e.later = append(e.later, x.holding)
 			continue
 		}
-		needed = append(needed, h)
+		e.victims = append(e.victims, x.holding)
+		e.freed += x.size
 	}
-	slices.Reverse(needed)
-	e.victims = needed
 	return e
+}
+
+// A choice is a content that goes, now or later.
+type choice struct {
+	holding
+	at    int // its place in the order of value
+	later bool
+}
+
+// choose takes of contents, the least valuable first, as many as meet the need, and
+// returns them in that order.
+func choose(free []holding, n need) []choice {
+	order := make([]choice, len(free))
+	for i, h := range free {
+		order[i] = choice{holding: h, at: i}
+	}
+	// What can be had of the disk: first of what is as good as gone, last of what
+	// would have to be fetched.
+	byPrice := slices.Clone(order)
+	price := func(c choice) int {
+		switch {
+		case c.leaving:
+			return 0
+		case c.shares:
+			return 2
+		}
+		return 1
+	}
+	slices.SortStableFunc(byPrice, func(a, b choice) int { return cmp.Compare(price(a), price(b)) })
+
+	var freed need
+	taken := make([]choice, 0, len(order))
+	chosen := make([]bool, len(order))
+	take := func(c choice) {
+		f := c.frees()
+		freed.disk += f.disk
+		freed.quota += f.quota
+		taken, chosen[c.at] = append(taken, c), true
+	}
+	for _, c := range byPrice {
+		if freed.disk >= n.disk {
+			break
+		}
+		take(c)
+	}
+	for _, c := range order {
+		if freed.quota >= n.quota {
+			break
+		}
+		if !chosen[c.at] && !c.leaving {
+			take(c)
+		}
+	}
+
+	// What turned out not to be needed stays, or stays longer: the dearest first.
+	slices.SortFunc(taken, func(a, b choice) int { return cmp.Or(cmp.Compare(price(b), price(a)), cmp.Compare(b.at, a.at)) })
+	needed := taken[:0]
+	for _, c := range taken {
+		f := c.frees()
+		without := need{freed.disk - f.disk, freed.quota - f.quota}
+		if n.met(without) {
+			freed = without
+			continue
+		}
+		without.quota = freed.quota
+		if c.shares && !c.leaving && n.met(without) {
+			freed, c.later = without, true
+		}
+		needed = append(needed, c)
+	}
+	slices.SortFunc(needed, func(a, b choice) int { return cmp.Compare(a.at, b.at) })
+	return needed
 }
 
 // String says what stays and why: "2 pinned (1.5 GiB), 1 being read (3 MiB)".

@@ -5,8 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"sync"
-	"sync/atomic"
+	"slices"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -16,15 +15,18 @@ import (
 )
 
 // Limits of the room that contents may take. Whoever brings bytes reserves room
-// for them first (Receive, Content.Reserve, Reserve), and gives back what is left
-// of it at the end. What doesn't fit beside all that is here and reserved has
-// others evicted (evict.go), or is refused before anything is written. Partial
-// contents that nobody brings reserve nothing.
+// for them first (reserve.go). What doesn't fit beside all that is here and
+// reserved has others evicted (evict.go), or is refused before anything is written.
+// Partial contents that nobody brings reserve nothing.
 //
 // Two limits hold. The quota is about verified bytes of contents, and about those
 // reserved. The floor is about what the disk has left, whoever took the rest: it
 // is looked at again while blocks are written, and every minute, since others
 // write to the disk too.
+//
+// What makes room under the quota for something that it shares bytes with stays
+// until these were copied (Reservation.Reused). Meanwhile the quota is exceeded by
+// as much as that has; the floor never is.
 
 const (
 	mostFloor  = 5 << 30
@@ -40,15 +42,17 @@ const (
 	mostGranted = 256 << 20
 )
 
-// Hooks are what a store asks and tells those above it. Any may be nil. They may
-// not call the store's methods that change it, and not wait.
+// Hooks are what a store asks and tells those above it. Any may be nil.
 type Hooks struct {
-	// Wish returns what others know of a content's worth.
+	// Wish returns what others know of a content's worth. It may not wait, nor call
+	// the store's methods that change it.
 	Wish func(content.ID) Wish
-	// Evicted is told of a content that made room, and is gone.
+	// Evicted is told of a content that made room, and is gone. Who needed the room
+	// waits for it, nobody else does: the content may be here again by now.
 	Evicted func(*Content)
 	// Damaged is told of a content of which blocks went bad on the disk. They count
-	// no more, and have to be fetched again.
+	// no more, and have to be fetched again. It may not wait, nor call the store's
+	// methods that change it.
 	Damaged func(*Content)
 }
 
@@ -61,11 +65,15 @@ type Space struct {
 	Reserved    int64 // for what is under way, yet to come
 
 	promised int64 // by the quota's count, which has staged bytes too
+	leaving  int64 // of Used: goes as soon as what it shares was copied
 }
 
-// short returns how many bytes are missing to take size more.
-func (s Space) short(size int64) int64 {
-	return max(0, s.Used+s.promised+size-s.Quota, s.Reserved+size-(s.Free-s.Floor))
+// need returns what is missing to take size bytes more.
+func (s Space) need(size int64) need {
+	return need{
+		disk:  max(0, s.Reserved+size-(s.Free-s.Floor)),
+		quota: max(0, s.Used-s.leaving+s.promised+size-s.Quota),
+	}
 }
 
 // Space returns how the store's disk stands.
@@ -98,6 +106,11 @@ func (s *Store) Space() (Space, error) {
 		}
 		sp.promised += left
 		sp.Reserved += left
+	}
+	for c := range s.reservations.leaving() {
+		if !c.Pinned() {
+			sp.leaving += c.occupies()
+		}
 	}
 	return sp, nil
 }
@@ -134,165 +147,38 @@ func (c Config) quota(total int64) int64 {
 // missing returns how many bytes are yet to come.
 func (c *Content) missing() int64 { return max(0, c.size-c.Progress()) }
 
-// A Reservation keeps room for bytes that are about to come.
-type Reservation struct {
-	store  *Store
-	staged bool
-	id     content.ID // unless staged
-	size   int64      // of all of it; guarded by deciding and reservations.mu, either to read
-	wrote  atomic.Int64
-	hold   func() // release of the content; nil without one
-	once   sync.Once
-}
-
-// Wrote says how many of the bytes that Store.Reserve was asked for are on the
-// disk by now.
-func (r *Reservation) Wrote(n int64) { r.wrote.Store(n) }
-
-// More keeps room for size bytes more than Store.Reserve was asked for; those are
-// on the disk by now. The error wraps content.ErrNoSpace if there is none; then the
-// reservation is what it was.
-func (r *Reservation) More(size int64) error {
-	s := r.store
-	s.reservations.deciding.Lock()
-	defer s.reservations.deciding.Unlock()
-	r.wrote.Store(r.size)
-	if err := s.makeRoom(size); err != nil {
-		return err
-	}
-	s.reservations.mu.Lock()
-	defer s.reservations.mu.Unlock()
-	r.size += size
-	return nil
-}
-
-// Release gives back what was not used. The second time does nothing.
-func (r *Reservation) Release() {
-	r.once.Do(func() {
-		r.store.reservations.mu.Lock()
-		delete(r.store.reservations.all, r)
-		r.store.reservations.mu.Unlock()
-		if r.hold != nil {
-			r.hold()
-		}
-	})
-}
-
-// reservations are those that were not released.
-type reservations struct {
-	deciding sync.Mutex // held from a look at the space until what comes of it is done; before folders
-
-	mu  sync.Mutex
-	all map[*Reservation]struct{}
-}
-
-// underWay returns the contents that somebody brings.
-func (r *reservations) underWay() map[content.ID]bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	ids := make(map[content.ID]bool, len(r.all))
-	for x := range r.all {
-		if !x.staged {
-			ids[x.id] = true
-		}
-	}
-	return ids
-}
-
-// Reserve keeps room for size bytes that a stage is about to take. The error
-// wraps content.ErrNoSpace, and says what stands in the way, if there is none.
-func (s *Store) Reserve(size int64) (*Reservation, error) {
-	r := &Reservation{store: s, staged: true, size: size}
-	if err := s.reserve(r, size); err != nil {
-		return nil, err
-	}
-	return r, nil
-}
-
-// Reserve keeps room for what is missing of a content that somebody is about to
-// bring, and keeps it from being evicted until then. The error wraps
-// content.ErrNoSpace, and says what stands in the way, if there is no room.
-func (c *Content) Reserve() (*Reservation, error) {
-	r := &Reservation{store: c.store, id: c.id, size: c.size, hold: c.Hold()}
-	if err := c.store.reserve(r, c.missing()); err != nil {
-		r.hold()
-		return nil, err
-	}
-	if err := c.ended(); err != nil { // evicted before it was held
-		r.Release()
-		return nil, err
-	}
-	return r, nil
-}
-
-// Receive is Begin for a content whose bytes are about to come, with room reserved
-// for what is missing of it. The error wraps content.ErrNoSpace, and says what
-// stands in the way, if there is none; then nothing was written.
-func (s *Store) Receive(enc content.Encoded) (*Content, *Reservation, error) {
-	for c, ok := s.Get(enc.ID); ok; c, ok = s.Get(enc.ID) {
-		r, err := c.Reserve()
-		if !errors.Is(err, content.ErrNotFound) { // else it is gone, or about to be
-			return c, r, err
-		}
-	}
-	m, err := content.Decode(enc.ID, enc.Root, enc.Segments)
-	if err != nil {
-		return nil, nil, fmt.Errorf("begin content: %w", err)
-	}
-	r := &Reservation{store: s, id: enc.ID, size: m.Size()}
-	if err := s.reserve(r, m.Size()); err != nil {
-		return nil, nil, fmt.Errorf("begin content %v: %w", enc.ID, err)
-	}
-	c, err := s.Begin(enc)
-	if err != nil {
-		r.Release()
-		return nil, nil, err
-	}
-	r.hold = c.Hold()
-	return c, r, nil
-}
-
-// reserve evicts what has to go for size bytes, and notes r.
-func (s *Store) reserve(r *Reservation, size int64) error {
-	s.reservations.deciding.Lock()
-	defer s.reservations.deciding.Unlock()
-	// A content that others bring already has its room.
-	if !r.staged && s.reservations.underWay()[r.id] {
-		size = 0
-	}
-	if err := s.makeRoom(size); err != nil {
-		return err
-	}
-	s.reservations.mu.Lock()
-	defer s.reservations.mu.Unlock()
-	s.reservations.all[r] = struct{}{}
-	return nil
-}
-
-// makeRoom evicts what has to go for size bytes. It is called with deciding held.
-func (s *Store) makeRoom(size int64) error {
+// makeRoom evicts what has to go for size bytes. What shares bytes with what comes
+// may stay until these were copied, if the disk has room for both: it is returned.
+// It is called with deciding held.
+func (s *Store) makeRoom(size int64, coming *arrival) (leaving []*Content, err error) {
 	sp, err := s.Space()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	short := sp.short(size)
-	if short == 0 {
-		return nil
+	n := sp.need(size)
+	if n == (need{}) {
+		return nil, nil
 	}
-	e := evict(s.holdings(), short, time.Now())
+	e := evict(s.holdings(coming), n, time.Now())
 	if e.short > 0 {
-		return s.noRoom(sp, size, e)
+		return nil, s.noRoom(sp, size, e)
 	}
 	if err := s.evict(e.victims); err != nil {
-		return err
+		return nil, err
 	}
 	if sp, err = s.Space(); err != nil {
-		return err
+		return nil, err
 	}
-	if sp.short(size) > 0 { // clones and links of what went are elsewhere, or somebody was faster
-		return s.noRoom(sp, size, evict(s.holdings(), math.MaxInt64, time.Now()))
+	for _, h := range e.later {
+		if c, ok := s.Get(h.id); ok {
+			leaving = append(leaving, c)
+			sp.leaving += h.size
+		}
 	}
-	return nil
+	if sp.need(size) != (need{}) { // clones and links of what went are elsewhere, or somebody was faster
+		return nil, s.noRoom(sp, size, evict(s.holdings(coming), need{disk: math.MaxInt64}, time.Now()))
+	}
+	return leaving, nil
 }
 
 // Room returns an error that wraps content.ErrNoSpace, and says what stands in the
@@ -302,11 +188,11 @@ func (s *Store) Room(size int64) error {
 	if err != nil {
 		return err
 	}
-	short := sp.short(size)
-	if short == 0 {
+	n := sp.need(size)
+	if n == (need{}) {
 		return nil
 	}
-	if e := evict(s.holdings(), short, time.Now()); e.short > 0 {
+	if e := evict(s.holdings(nil), n, time.Now()); e.short > 0 {
 		return s.noRoom(sp, size, e)
 	}
 	return nil
@@ -317,8 +203,8 @@ func (s *Store) noRoom(sp Space, size int64, e eviction) error {
 	b := func(n int64) string { return humanize.IBytes(uint64(max(0, n))) }
 	limit := fmt.Sprintf("%s free, of which %s are kept free", b(sp.Free), b(sp.Floor))
 	next := "free some"
-	if over := sp.Used + sp.promised + size - sp.Quota; over > 0 && over >= sp.Reserved+size-(sp.Free-sp.Floor) {
-		limit = fmt.Sprintf("%s of the quota of %s are used", b(sp.Used), b(sp.Quota))
+	if n := sp.need(size); n.quota > 0 && n.quota >= n.disk {
+		limit = fmt.Sprintf("%s of the quota of %s are used", b(sp.Used-sp.leaving), b(sp.Quota))
 		next = "raise the quota (p2pnode run --cache-quota)"
 	}
 	if sp.promised > 0 {
@@ -328,16 +214,20 @@ func (s *Store) noRoom(sp Space, size int64, e eviction) error {
 		content.ErrNoSpace, b(size), s.cfg.Dir, limit, b(e.could), e, next)
 }
 
-// holdings returns all contents as eviction sees them.
-func (s *Store) holdings() []holding {
+// holdings returns all contents as eviction sees them, for something that is to
+// come, or nil.
+func (s *Store) holdings(coming *arrival) []holding {
 	now := time.Now()
-	underWay := s.reservations.underWay()
+	s.reservations.mu.Lock()
+	underWay, leaving := s.reservations.underWay(), s.reservations.leaving()
+	s.reservations.mu.Unlock()
 	all := s.List()
 	out := make([]holding, 0, len(all))
 	for _, c := range all {
 		h := holding{
 			id: c.id, size: c.occupies(), used: c.LastUsed(), complete: c.Complete(),
 			pinned: c.Pinned(), underWay: underWay[c.id], read: c.beingRead(now),
+			shares: coming.sharesWith(c), leaving: leaving[c],
 		}
 		if s.cfg.Hooks.Wish != nil {
 			h.Wish = s.cfg.Hooks.Wish(c.id)
@@ -347,7 +237,8 @@ func (s *Store) holdings() []holding {
 	return out
 }
 
-// evict removes contents, but for those that turned out to be needed since.
+// evict removes contents, but for those that turned out to be needed since. It is
+// called with deciding held.
 func (s *Store) evict(victims []holding) error {
 	var errs []error
 	for _, v := range victims {
@@ -362,9 +253,7 @@ func (s *Store) evict(victims []holding) error {
 		s.stats.Evicted.Add(1)
 		s.stats.EvictedBytes.Add(v.size)
 		s.logger.Info("evicted to make room", zap.Stringer("content", v.id), zap.Int64("bytes", v.size), zap.Time("used", v.used))
-		if s.cfg.Hooks.Evicted != nil {
-			s.cfg.Hooks.Evicted(c)
-		}
+		s.reservations.gone = append(s.reservations.gone, c)
 	}
 	return errors.Join(errs...)
 }
@@ -401,9 +290,9 @@ func (s *Store) Usage() (Usage, error) {
 		return Usage{}, err
 	}
 	u := Usage{Space: sp}
-	all := s.holdings()
+	all := s.holdings(nil)
 	u.Contents = len(all)
-	u.Reclaimable = evict(all, 0, time.Now()).could
+	u.Reclaimable = evict(all, need{}, time.Now()).could
 	for _, h := range all {
 		if h.pinned {
 			u.Pinned += h.size
@@ -429,54 +318,56 @@ type Cleanup struct {
 // Clean evicts until contents take at most used bytes and both limits hold; with
 // dry it only says what would go.
 func (s *Store) Clean(used int64, dry bool) (Cleanup, error) {
-	s.reservations.deciding.Lock()
-	defer s.reservations.deciding.Unlock()
+	defer s.decide()()
 	sp, err := s.Space()
 	if err != nil {
 		return Cleanup{}, err
 	}
-	return s.clean(max(sp.short(0), sp.Used-used), dry)
+	n := sp.need(0)
+	n.disk = max(n.disk, sp.Used-used)
+	return s.clean(n, dry, nil)
 }
 
-// clean evicts as much of need as may go. It is called with deciding held.
-func (s *Store) clean(need int64, dry bool) (Cleanup, error) {
-	all, now := s.holdings(), time.Now()
-	e := evict(all, need, now)
-	short := e.short
-	if short > 0 {
-		e = evict(all, e.could, now)
-	}
-	out := Cleanup{Freed: e.freed, Short: short}
-	if short > 0 {
+// clean evicts as much of what is needed as may go. It is called with deciding held.
+func (s *Store) clean(n need, dry bool, coming *arrival) (Cleanup, error) {
+	all, now := s.holdings(coming), time.Now()
+	e := evict(all, n, now)
+	out := Cleanup{Short: e.short}
+	if e.short > 0 {
 		out.Why = e.String()
+		e = evict(all, e.most(n), now)
 	}
-	for _, v := range e.victims {
+	// What stays for a while is none of these: nobody is to copy it.
+	victims := slices.Concat(e.victims, e.later)
+	for _, v := range victims {
+		out.Freed += v.size
 		out.Contents = append(out.Contents, v.id)
 	}
 	if dry {
 		return out, nil
 	}
-	return out, s.evict(e.victims)
+	return out, s.evict(victims)
 }
 
 // tidy keeps the limits while nobody asks for room: others may fill the disk, and
-// quotas are lowered. Need is what somebody is about to write. It is called with
-// deciding held.
-func (s *Store) tidy(need int64) {
+// quotas are lowered. Size is what somebody is about to write for what comes, which
+// may be nil. It is called with deciding held.
+func (s *Store) tidy(size int64, coming *arrival) {
 	s.granted.Store(0)
 	before, err := s.Space()
 	if err != nil {
 		s.logger.Error("limits of the cache are not kept", zap.Error(err))
 		return
 	}
-	if need = before.short(need); need == 0 || time.Now().Before(s.untidy) {
+	n := before.need(size)
+	if n == (need{}) || time.Now().Before(s.untidy) {
 		return
 	}
-	gone, err := s.clean(need, false)
+	gone, err := s.clean(n, false, coming)
 	if err != nil {
 		s.logger.Error("limits of the cache are not kept", zap.Error(err))
 	}
-	if after, err := s.Space(); err == nil && after.Free-before.Free < gone.Freed/2 && after.short(0) > 0 {
+	if after, err := s.Space(); err == nil && after.Free-before.Free < gone.Freed/2 && after.need(0) != (need{}) {
 		s.untidy = time.Now().Add(tidyPause)
 	}
 }
@@ -486,15 +377,18 @@ func (s *Store) keepTidy(ctx context.Context) {
 	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()
 	for {
-		s.reservations.deciding.Lock()
-		s.tidy(0)
-		s.reservations.deciding.Unlock()
+		s.keepLimits()
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
 	}
+}
+
+func (s *Store) keepLimits() {
+	defer s.decide()()
+	s.tidy(0, nil)
 }
 
 // A floorError says that the disk would have less left than is to be kept free.
@@ -522,14 +416,29 @@ func (s *Store) mayWrite(n int64) error {
 	return err
 }
 
-// giveWay makes room for who can't write to c: the cache gives way to who fills the
-// disk, but not what is coming in. No call that uses a content may be
-// under way, as who removes that content waits for it, and is waited for here.
-func (s *Store) giveWay(c *Content, need int64) {
+// giveWay makes room for who can't write to c, and reports whether it is worth
+// another try: the cache gives way to who fills the disk, but not what is coming in.
+// Where the disk is full already, above the floor or where somebody else bounds what
+// this process may have, what is leaving anyway goes now. No call that uses a
+// content may be under way, as who removes that content waits for it, and is waited
+// for here.
+func (s *Store) giveWay(c *Content, why error) bool {
 	defer c.Hold()()
-	s.reservations.deciding.Lock()
-	defer s.reservations.deciding.Unlock()
-	s.tidy(need)
+	defer s.decide()()
+	coming := newArrival(c.id, c.manifest, nil)
+	if full := (*floorError)(nil); errors.As(why, &full) {
+		s.tidy(full.need, coming)
+		return true
+	}
+	sp, err := s.Space()
+	if err != nil || sp.leaving == 0 {
+		return false
+	}
+	gone, err := s.clean(need{disk: sp.leaving}, false, coming)
+	if err != nil {
+		s.logger.Error("limits of the cache are not kept", zap.Error(err))
+	}
+	return len(gone.Contents) > 0
 }
 
 // grant looks at the disk, and reports whether n bytes may be written; if so,

@@ -53,7 +53,8 @@ type Config struct {
 	// a share of the disk, 0.1 for a tenth. If both are given the lesser counts.
 	// Default: a tenth of the disk, or 10 GiB if that is more, since a small
 	// machine has to take an image of the system too. NoLimit: none but the floor,
-	// which wins over any quota.
+	// which wins over any quota. A content that makes room for its next version
+	// counts as gone, and is there until the two's common bytes were copied.
 	Quota      int64
 	QuotaShare float64
 	// ScrubPeriod is the time in which everything is read again. Default 30 days.
