@@ -361,6 +361,9 @@ func TestSessionIsSharedAndReopened(t *testing.T) {
 	if _, err := first.Ping(t.Context()); !errors.Is(err, ErrGone) {
 		t.Errorf("ping on an ended session: %v", err)
 	}
+	eventually(t, "the connection is gone on both sides", func() bool {
+		return len(a.Network().Conns()) == 0 && len(b.Network().Conns()) == 0
+	})
 	connect(t, b, a)
 	second := open(t, fetching, a.ID())
 	if second == first {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -89,6 +90,7 @@ func addrsOf(h host.Host, transport string) peer.AddrInfo {
 // G1: bad credentials are refused in the handshake, on both transports and in
 // both directions. At the end the same rogue gets in with a good one.
 func TestBadCredentialsNeverReachTheSwarm(t *testing.T) {
+	t.Parallel()
 	id := newEnterprise(t)
 	f := newForger(t, id)
 	good := newKey(t)
@@ -104,7 +106,7 @@ func TestBadCredentialsNeverReachTheSwarm(t *testing.T) {
 				n := watch(start(t, id, Config{}, false))
 				attempt := func(t *testing.T, c forgery) (peer.ID, error) {
 					h := rogueHost(t, tr, c.key, c.hello)
-					ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+					ctx, cancel := context.WithTimeout(t.Context(), patience)
 					defer cancel()
 					if direction == "is dialed" {
 						n.Peerstore().ClearAddrs(h.ID()) // of a rogue before with this key
@@ -128,7 +130,7 @@ func TestBadCredentialsNeverReachTheSwarm(t *testing.T) {
 				}
 				_, err := attempt(t, forgery{"good", good, encode(message{Kind: hello, Chain: f.leaf(good, f.member, nil)})})
 				check(t, err)
-				within(t, 2*time.Second, "good credential connects", func() bool { return n.connections.Load() == 1 })
+				within(t, patience, "good credential connects", func() bool { return n.connections.Load() == 1 })
 				if len(n.Refused()) == 0 {
 					t.Error("nothing in the list of refusals")
 				}
@@ -138,6 +140,7 @@ func TestBadCredentialsNeverReachTheSwarm(t *testing.T) {
 }
 
 func TestP256HostKeyIsAdmitted(t *testing.T) {
+	t.Parallel()
 	id := newEnterprise(t)
 	f := newForger(t, id)
 	key, _, err := ic.GenerateECDSAKeyPair(rand.Reader)
@@ -151,6 +154,7 @@ func TestP256HostKeyIsAdmitted(t *testing.T) {
 
 // The one refused learns why.
 func TestRefusalTellsTheReason(t *testing.T) {
+	t.Parallel()
 	id := newEnterprise(t)
 	f := newForger(t, id)
 	n := start(t, id, Config{}, false)
@@ -174,6 +178,7 @@ func TestRefusalTellsTheReason(t *testing.T) {
 
 // G2: a stock libp2p host gets nothing from us and we nothing from it.
 func TestStockHostReachesNothing(t *testing.T) {
+	t.Parallel()
 	n := watch(start(t, newEnterprise(t), Config{}, true))
 	stock := map[string]struct {
 		transport string
@@ -196,7 +201,7 @@ func TestStockHostReachesNothing(t *testing.T) {
 			h, err := libp2p.New(append(s.opts, libp2p.ListenAddrStrings(listen), libp2p.DisableRelay(), libp2p.DisableMetrics())...)
 			check(t, err)
 			defer h.Close()
-			ctx, cancel := context.WithTimeout(t.Context(), 7*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			to := n.addrs(s.transport)
 			if name == "WebSocket" {
@@ -206,11 +211,9 @@ func TestStockHostReachesNothing(t *testing.T) {
 			if err := h.Connect(ctx, to); err == nil {
 				// The dialer of a channel without an exchange believes it is
 				// connected until it is closed.
-				for h.Network().Connectedness(to.ID) == network.Connected && time.Since(begun) < 7*time.Second {
-					time.Sleep(10 * time.Millisecond)
-				}
+				within(t, patience, "closed", func() bool { return h.Network().Connectedness(to.ID) != network.Connected })
 			}
-			if d := time.Since(begun); d > 6*time.Second {
+			if d := time.Since(begun); d > strangerMost {
 				t.Errorf("closed after %s", d)
 			}
 			if protos, _ := h.Peerstore().GetProtocols(to.ID); len(protos) > 0 {
@@ -221,6 +224,8 @@ func TestStockHostReachesNothing(t *testing.T) {
 			}
 			n.untouched(t, h.ID())
 			if name != "WebSocket" {
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+				defer cancel()
 				if err := n.Connect(ctx, peer.AddrInfo{ID: h.ID(), Addrs: h.Addrs()}); err == nil {
 					t.Error("we connected to it")
 				}
@@ -230,33 +235,38 @@ func TestStockHostReachesNothing(t *testing.T) {
 	}
 }
 
+// strangerMost is strangerTime on a busy machine, and less than the 15 s that
+// libp2p would give.
+const strangerMost = 14 * time.Second
+
 // Whoever says nothing is closed after strangerTime, whatever it does not say.
 func TestSilentStrangerIsClosed(t *testing.T) {
 	t.Parallel() // it mostly waits
 	n := start(t, newEnterprise(t), Config{}, false)
+	addr, err := manet.ToNetAddr(n.addrs("tcp").Addrs[0])
+	check(t, err)
+	var all sync.WaitGroup // no subtests: each would keep a place from tests that work
 	for name, say := range map[string]string{
 		"nothing":                 "",
 		"half of the negotiation": "\x13/multistream/1.0.0\n",
 		"a TLS record that never ends": "\x13/multistream/1.0.0\n" + string(rune(len(tlsID)+1)) + string(tlsID) + "\n" +
 			"\x16\x03\x01\x40\x00",
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			addr, err := manet.ToNetAddr(n.addrs("tcp").Addrs[0])
-			check(t, err)
-			c, err := net.Dial("tcp", addr.String())
-			check(t, err)
-			defer c.Close()
-			_, err = c.Write([]byte(say))
-			check(t, err)
-			begun := time.Now()
-			check(t, c.SetReadDeadline(begun.Add(8*time.Second)))
+		begun := time.Now()
+		c, err := net.Dial("tcp", addr.String())
+		check(t, err)
+		defer c.Close()
+		_, err = c.Write([]byte(say))
+		check(t, err)
+		check(t, c.SetReadDeadline(begun.Add(patience)))
+		all.Go(func() {
 			_, _ = io.Copy(io.Discard, c)
-			if d := time.Since(begun); d > 6*time.Second || d < 4*time.Second {
-				t.Errorf("closed after %s, want %s", d, strangerTime)
+			if d := time.Since(begun); d > strangerMost || d < strangerTime {
+				t.Errorf("%s: closed after %s, want %s", name, d, strangerTime)
 			}
 		})
 	}
+	all.Wait()
 }
 
 func TestSlotsKeepRoomForMembers(t *testing.T) {

@@ -9,9 +9,9 @@ import (
 
 const year = 365 * 24 * time.Hour
 
-// healTime is half of what G10 gives. A dial that failed while the clock was
-// wrong keeps libp2p from the next one for 5 s, and for longer the second time.
-const healTime = 30 * time.Second
+// healTime is what G10 gives. A dial that failed while the clock was wrong keeps
+// libp2p from the next one for 5 s, and for longer the second time.
+const healTime = time.Minute
 
 // off is a system's clock that is wrong by d.
 func off(d time.Duration) Option {
@@ -24,10 +24,11 @@ func near(a, b time.Time) bool { return a.Sub(b).Abs() < tolerance }
 // G10: with its clock wrong by any of these, a node joins and connects, to the
 // issuer and to a plain member, over both transports and after a restart.
 func TestWrongClockJoinsAndConnects(t *testing.T) {
+	t.Parallel()
 	first := start(t, newEnterprise(t), Config{}, true)
 	member := start(t, join(t, first, "hq", "member", "tcp"), Config{}, true)
 	check(t, member.Connect(t.Context(), first.addrs("tcp")))
-	within(t, 2*time.Second, "member has a beacon", func() bool { b, _ := member.Beacon(); return len(b) > 0 })
+	within(t, patience, "member has a beacon", func() bool { b, _ := member.Beacon(); return len(b) > 0 })
 	for _, c := range []struct {
 		name string
 		off  time.Duration
@@ -51,7 +52,7 @@ func TestWrongClockJoinsAndConnects(t *testing.T) {
 				serial := id.Credential().Serial
 				n := start(t, id, Config{}, true)
 				within(t, healTime, "connects to the member", func() bool { return n.Connect(t.Context(), member.addrs(tr)) == nil })
-				check(t, n.Connect(t.Context(), first.addrs(tr)))
+				within(t, healTime, "connects to the issuer", func() bool { return n.Connect(t.Context(), first.addrs(tr)) == nil })
 				within(t, healTime, "clock is put right", func() bool { return near(id.clock.Now(), time.Now()) })
 				if got := id.clock.State(); got != c.then {
 					t.Errorf("clock is %s, want %s", got, c.then)
@@ -67,6 +68,7 @@ func TestWrongClockJoinsAndConnects(t *testing.T) {
 // A clock far ahead makes everything look expired. The node says so, admits
 // nothing on the strength of it, throws nothing away, and heals at an issuer.
 func TestSuspectClockIsSeenAndHeals(t *testing.T) {
+	t.Parallel()
 	first := start(t, newEnterprise(t), Config{}, true)
 	member := start(t, join(t, first, "hq", "member", "tcp"), Config{}, true)
 	id := join(t, first, "hq", "ahead", "tcp")
@@ -142,6 +144,7 @@ func TestClockNeverGoesBack(t *testing.T) {
 }
 
 func TestBeaconsThatDontCount(t *testing.T) {
+	t.Parallel()
 	id, other := newEnterprise(t), newEnterprise(t)
 	f := newForger(t, id)
 	good, err := id.makeBeacon(nil)
@@ -212,14 +215,18 @@ func aged(t *testing.T, age time.Duration) (issuer, member string) {
 	return issuer, member
 }
 
-func reopen(t *testing.T, dir string, at *testNode) *Identity {
+// reopen starts from a folder that knows a node over these transports.
+func reopen(t *testing.T, dir string, at *testNode, over ...string) *Identity {
 	t.Helper()
 	id, err := Load(dir)
 	check(t, err)
 	t.Cleanup(func() { check(t, id.Close()) })
 	if at != nil {
 		check(t, id.memory.commit(func(next *state) error {
-			next.Bootstrap = append(at.p2pAddrs(t, "tcp"), at.p2pAddrs(t, "quic-v1")...)
+			next.Bootstrap = nil
+			for _, tr := range over {
+				next.Bootstrap = append(next.Bootstrap, at.p2pAddrs(t, tr)...)
+			}
 			return nil
 		}))
 	}
@@ -229,17 +236,18 @@ func reopen(t *testing.T, dir string, at *testNode) *Identity {
 // A credential at half of its life is renewed over a connection, which goes on
 // with the new one.
 func TestRenewalOverConnection(t *testing.T) {
+	t.Parallel()
 	issuerDir, memberDir := aged(t, 20*24*time.Hour)
 	first := start(t, reopen(t, issuerDir, nil), Config{}, true)
-	id := reopen(t, memberDir, &first)
+	id := reopen(t, memberDir, &first, "tcp") // over both, a slow machine may get a connection of each
 	old := id.Credential()
 	m := start(t, id, Config{}, true)
-	within(t, 5*time.Second, "renewed", func() bool { return id.Credential().NotAfter.After(old.NotAfter) })
+	within(t, patience, "renewed", func() bool { return id.Credential().NotAfter.After(old.NotAfter) })
 	c := id.Credential()
 	if c.Device != old.Device || c.Peer != old.Peer || c.Name != old.Name || c.Site != old.Site || c.Serial == old.Serial {
 		t.Errorf("%+v became %+v", old, c)
 	}
-	within(t, 5*time.Second, "issuer sees the new one on the old connection", func() bool {
+	within(t, patience, "issuer sees the new one on the old connection", func() bool {
 		got, ok := first.Of(m.Host.ID())
 		return ok && got.NotAfter.Equal(c.NotAfter) && len(first.Network().ConnsToPeer(m.Host.ID())) == 1
 	})
@@ -247,6 +255,7 @@ func TestRenewalOverConnection(t *testing.T) {
 
 // A credential that ran out is renewed by whoever has its key, for 90 days.
 func TestLateRenewal(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		age   time.Duration
@@ -269,7 +278,7 @@ func TestLateRenewal(t *testing.T) {
 				c.spoil(issuer)
 			}
 			first := start(t, issuer, Config{}, true)
-			id := reopen(t, memberDir, &first)
+			id := reopen(t, memberDir, &first, transports...)
 			m := start(t, id, Config{}, false)
 			err := m.renewNow(t.Context(), m.Host)
 			if c.ok {

@@ -20,6 +20,7 @@ import (
 
 // G9: a token for one use, used a hundred times at once, makes one certificate.
 func TestSingleUseTokenMakesOneCertificate(t *testing.T) {
+	t.Parallel()
 	id := newEnterprise(t)
 	tok, err := id.Invite(InviteOptions{Site: "hq", Bootstrap: []string{anyAddress}})
 	check(t, err)
@@ -49,6 +50,7 @@ const anyAddress = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWMiz2yEwEGucQjBY48KNpz88bcv7
 
 // The same through the wire, on both transports at once.
 func TestSingleUseTokenOverTheWire(t *testing.T) {
+	t.Parallel()
 	n := start(t, newEnterprise(t), Config{}, false)
 	tok, err := n.Invite(InviteOptions{Site: "hq", Bootstrap: n.p2pAddrs(t, "")})
 	check(t, err)
@@ -77,6 +79,7 @@ func TestSingleUseTokenOverTheWire(t *testing.T) {
 
 // G9: what an issuer must not sign.
 func TestIssuerRefuses(t *testing.T) {
+	t.Parallel()
 	now := time.Now()
 	rsaKey, _, err := ic.GenerateRSAKeyPair(2048, rand.Reader)
 	check(t, err)
@@ -135,6 +138,7 @@ func refused(t *testing.T, id *Identity, tok Token, key ic.PubKey, now time.Time
 
 // Site and roles come from the invite, whatever the joiner says.
 func TestJoinerDecidesNothing(t *testing.T) {
+	t.Parallel()
 	n := start(t, newEnterprise(t), Config{}, false)
 	for i, name := range []string{"first", "FIRST", strings.Repeat("x", maxName), ""} {
 		id := join(t, n, "berlin", name, "tcp")
@@ -190,6 +194,7 @@ func (s thief) accept(c channel, _ ic.PubKey, _ ma.Multiaddr) (Credential, error
 
 // G9: no secret is sent to a server that doesn't prove the token's root.
 func TestSecretIsOnlyForTheIssuer(t *testing.T) {
+	t.Parallel()
 	issuer, other := newEnterprise(t), newEnterprise(t)
 	f := newForger(t, issuer)
 	beaconOf := func(id *Identity, nonce []byte) []byte {
@@ -260,6 +265,7 @@ func TestSecretIsOnlyForTheIssuer(t *testing.T) {
 
 // Those who lost the answer ask again with the same key, and it counts once.
 func TestJoinAgainAfterLostAnswer(t *testing.T) {
+	t.Parallel()
 	id := newEnterprise(t)
 	tok, err := id.Invite(InviteOptions{Site: "hq", Bootstrap: []string{anyAddress}})
 	check(t, err)
@@ -280,6 +286,7 @@ func TestJoinAgainAfterLostAnswer(t *testing.T) {
 
 // R8: a device has one live certificate, and gets few new keys a day.
 func TestDeviceHasOneLiveCertificate(t *testing.T) {
+	t.Parallel()
 	n := start(t, newEnterprise(t), Config{}, false)
 	claim := func(now time.Time) (*proof, error) {
 		tok, err := n.Invite(InviteOptions{Site: "hq", Name: "till", Expires: 48 * time.Hour, Bootstrap: []string{anyAddress}})
@@ -318,6 +325,7 @@ func TestDeviceHasOneLiveCertificate(t *testing.T) {
 }
 
 func TestJoinRefusesToReplace(t *testing.T) {
+	t.Parallel()
 	n := start(t, newEnterprise(t), Config{}, false)
 	dir := t.TempDir()
 	old, err := Init(dir, "home", "mine")
@@ -348,6 +356,7 @@ func TestJoinRefusesToReplace(t *testing.T) {
 }
 
 func TestJoinWithNobodyThere(t *testing.T) {
+	t.Parallel()
 	tok := newToken([32]byte{1}, []ma.Multiaddr{ma.StringCast(anyAddress)})
 	if _, err := Enrol(t.Context(), t.TempDir(), tok, EnrolOptions{}); err == nil || errors.Is(err, ErrToken) {
 		t.Fatal(err)
@@ -363,6 +372,7 @@ func TestJoinWithNobodyThere(t *testing.T) {
 }
 
 func TestTwoEnterprisesShareNoSecret(t *testing.T) {
+	t.Parallel()
 	a, b := newEnterprise(t), newEnterprise(t)
 	seen := map[string]string{}
 	for _, id := range []*Identity{a, b} {

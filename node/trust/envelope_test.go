@@ -11,6 +11,7 @@ import (
 const testType = "application/vnd.p2pnode.test.v1+cbor"
 
 func TestEnvelope(t *testing.T) {
+	t.Parallel()
 	id, other := newEnterprise(t), newEnterprise(t)
 	f := newForger(t, id)
 	pub := f.someone(f.oper, f.asPublisher)
@@ -96,6 +97,7 @@ func TestEnvelope(t *testing.T) {
 // A release outlives its publisher's certificate, and doesn't outlive the
 // publisher's revocation.
 func TestEnvelopeOverTime(t *testing.T) {
+	t.Parallel()
 	id := newEnterprise(t)
 	f := newForger(t, id)
 	pub := f.someone(f.oper, f.asPublisher)

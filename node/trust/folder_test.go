@@ -15,6 +15,7 @@ import (
 )
 
 func TestFolderIsPrivate(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("not on windows: modes are not its way")
 	}
@@ -78,6 +79,7 @@ func TestNoIdentity(t *testing.T) {
 
 // What an issuer did is there after a restart.
 func TestIssuerRemembers(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	id, err := Init(dir, "hq", "first")
 	check(t, err)
@@ -121,6 +123,7 @@ func TestIssuerRemembers(t *testing.T) {
 
 // R12: releases of a name never go back, across restarts.
 func TestReleasesNeverGoBack(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	id, err := Init(dir, "hq", "first")
 	check(t, err)
@@ -163,6 +166,7 @@ func TestReleasesNeverGoBack(t *testing.T) {
 
 // Whoever opens a folder after Close finds nobody writing to it.
 func TestClosedIdentityWritesNothing(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	id, err := Init(dir, "hq", "founder")
 	if err != nil {

@@ -50,7 +50,7 @@ func makeGolden(t *testing.T, dest string) {
 		check(t, i.Accept("app", 5, content.ID{5}))
 		check(t, i.Accept("image", 1<<40, content.ID{0xff}))
 	}
-	within(t, 10*time.Second, "the member has all", func() bool {
+	within(t, patience, "the member has all", func() bool {
 		b, _ := mid.Beacon()
 		h := mid.revoked.heads()
 		return len(b) > 0 && len(h) == 2 && h[0].Number == 2 && h[1].Number == 2
@@ -64,6 +64,7 @@ func makeGolden(t *testing.T, dest string) {
 // GOLDEN=FOLDER makes a folder of the present format there; it is checked in
 // once, when a format is new.
 func TestGoldenFolders(t *testing.T) {
+	t.Parallel()
 	if dest := os.Getenv("GOLDEN"); dest != "" {
 		makeGolden(t, dest)
 	}
