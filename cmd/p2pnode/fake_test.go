@@ -105,7 +105,7 @@ func (fakeNode) Get(ctx context.Context, r api.GetRequest, report func(api.FlowS
 		return api.GetResult{}, ctx.Err()
 	}
 	// The line has to be on its way before the summary takes its place.
-	time.Sleep(50 * time.Millisecond)
+	time.Sleep(500 * time.Millisecond)
 	return api.GetResult{Content: fakeID, Name: "pos", Version: "7.2", Output: r.Output, Size: 3 << 29, Files: 2, Here: 1 << 29,
 		From: api.ByLink{LAN: 3 << 28, WAN: 1 << 28}, Wasted: api.Wasted{Duplicate: 4096}, Verified: true, Elapsed: api.Seconds(10 * time.Second)}, nil
 }

@@ -13,7 +13,7 @@ import (
 
 // patience bounds each wait for something that takes a second on a quiet
 // machine: a node to be ready, to stop, to answer.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // A Lab is a folder with nodes that are ended together.
 type Lab struct {

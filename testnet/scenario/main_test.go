@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -100,14 +101,20 @@ func must(t *testing.T, errs ...error) {
 }
 
 // loopback returns the flags of a node that nobody outside of the test meets:
-// no multicast, and a port that stays the same when the node is restarted.
+// no multicast, and a port that stays the same when the node is restarted. No
+// system gives away a port of this range by itself, to another test or as the
+// near end of a connection, while the node doesn't run.
 func loopback(t *testing.T) []string {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	must(t, err)
-	port := l.Addr().(*net.TCPAddr).Port
-	must(t, l.Close())
-	return []string{"--mdns", "off", "--listen", fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", port)}
+	for {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		l, err := net.Listen("tcp4", addr)
+		if err != nil {
+			continue // somebody has it
+		}
+		must(t, l.Close())
+		return []string{"--mdns", "off", "--listen", "/ip4/" + strings.Replace(addr, ":", "/tcp/", 1)}
+	}
 }
 
 // sample makes a file in the lab's folder.

@@ -143,7 +143,7 @@ func TestNeighboursMeetByMDNSAlone(t *testing.T) {
 		must(t, m.Start(ctx))
 	}
 	start := time.Now()
-	_, err := members[1].Tell(ctx, "wait", "--peers", "1", "--timeout", "30s")
+	_, err := members[1].Tell(ctx, "wait", "--peers", "1", "--timeout", "60s")
 	must(t, err)
 	t.Logf("met after %v", time.Since(start).Round(time.Millisecond))
 	out := filepath.Join(l.Dir, "second")
@@ -208,7 +208,7 @@ func TestFiftyMembersBehindOneAddress(t *testing.T) {
 		starting.Go(func() error { return m.Start(ctx, "--join", token) })
 	}
 	must(t, starting.Wait())
-	a, err := hub.Ask(ctx, "wait", "--peers", fmt.Sprint(branch), "--timeout", "30s")
+	a, err := hub.Ask(ctx, "wait", "--peers", fmt.Sprint(branch), "--timeout", "60s")
 	must(t, err)
 	var peers api.List[api.Peer]
 	must(t, hub.Read(ctx, &peers, "peer", "ls"))
