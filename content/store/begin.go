@@ -45,6 +45,9 @@ func (s *Store) Begin(enc content.Encoded) (_ *Content, err error) {
 	if err := s.Room(0); err != nil {
 		return nil, err
 	}
+	if err := s.settleAside(enc.ID); err != nil {
+		return nil, err
+	}
 	if err := s.begin(enc, m); err != nil {
 		return nil, err
 	}
@@ -98,10 +101,14 @@ func (s *Store) install(dir string, id content.ID) error {
 	return err
 }
 
-// adopt loads a folder. If it can't be loaded now, Run tries again, unless it is
+// adopt loads the folder of a content. If it can't be loaded now, Run tries again, unless it is
 // damaged or not ours.
 func (s *Store) adopt(id content.ID, was past) (*Content, error) {
-	c, err := s.load(id, was)
+	var c *Content
+	err := s.settleAside(id)
+	if err == nil {
+		c, err = s.load(id, was)
+	}
 	if errors.Is(err, content.ErrCorrupt) || errors.Is(err, content.ErrFormat) || errors.Is(err, ErrNewer) || errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}

@@ -70,22 +70,41 @@ type scrubbed struct {
 	cursor uint32 // chunk that comes next
 }
 
-// loadCare reads the state file.
-func (c *Content) loadCare() error {
-	now := time.Now().Unix()
-	c.care.saved = min(now, c.Added().Unix())
-	c.care.used.Store(c.care.saved)
-	f, err := c.store.disk.Open(filepath.Join(c.dir, stateName), os.O_RDONLY)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+// A state is what a state file says.
+type state struct {
+	pinned, damaged bool
+	used            int64 // seconds since 1970
+	scrub           scrubbed
+}
+
+func (s state) encode() []byte {
+	payload := make([]byte, 1, stateLength)
+	if s.pinned {
+		payload[0] |= statePinned
 	}
+	if s.damaged {
+		payload[0] |= stateDamaged
+	}
+	payload = binary.LittleEndian.AppendUint64(payload, uint64(s.used))
+	payload = binary.LittleEndian.AppendUint64(payload, uint64(s.scrub.at))
+	payload = binary.LittleEndian.AppendUint32(payload, s.scrub.cursor)
+	return appendRecord([]byte(stateMagic), kindState, payload)
+}
+
+// errState says that a state file says nothing.
+var errState = errors.New("not the state of a content")
+
+// readState reads the state file in a content's folder. The error wraps
+// fs.ErrNotExist if there is none, and errState if it is damaged.
+func (s *Store) readState(dir string) (read state, err error) {
+	f, err := s.disk.Open(filepath.Join(dir, stateName), os.O_RDONLY)
 	if err != nil {
-		return err
+		return read, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return err
+		return read, err
 	}
 	known := false
 	_, err = readJournal(f, info.Size(), stateMagic, func(r record) error {
@@ -93,22 +112,46 @@ func (c *Content) loadCare() error {
 			return nil
 		}
 		known = true
-		c.care.pinned = r.payload[0]&statePinned != 0
-		c.care.damaged = r.payload[0]&stateDamaged != 0
-		// A clock that was set back makes nothing last used in the future.
-		c.care.saved = min(now, int64(binary.LittleEndian.Uint64(r.payload[1:])))
-		c.care.used.Store(c.care.saved)
-		c.care.scrub.at = min(now, int64(binary.LittleEndian.Uint64(r.payload[9:])))
-		c.care.scrub.cursor = binary.LittleEndian.Uint32(r.payload[17:])
+		read.pinned = r.payload[0]&statePinned != 0
+		read.damaged = r.payload[0]&stateDamaged != 0
+		read.used = int64(binary.LittleEndian.Uint64(r.payload[1:]))
+		read.scrub.at = int64(binary.LittleEndian.Uint64(r.payload[9:]))
+		read.scrub.cursor = binary.LittleEndian.Uint32(r.payload[17:])
 		return nil
 	})
 	if err != nil && !errors.Is(err, errJournal) && !isDamage(err) {
-		return err
+		return read, err
 	}
 	if !known {
+		return read, fmt.Errorf("%w: %w", errState, err)
+	}
+	return read, nil
+}
+
+// loadCare takes what the state file says.
+func (c *Content) loadCare() error {
+	now := time.Now().Unix()
+	c.care.saved = min(now, c.Added().Unix())
+	c.care.used.Store(c.care.saved)
+	read, err := c.store.readState(c.dir)
+	switch {
+	case errors.Is(err, errState):
 		c.care.pinned = true
 		c.store.logger.Error("state of a content lost, it is pinned until it is unpinned",
 			zap.Stringer("content", c.id), zap.Error(err))
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	c.care.pinned, c.care.damaged = read.pinned, read.damaged
+	// A clock that was set back makes nothing last used in the future.
+	c.care.saved = min(now, read.used)
+	c.care.used.Store(c.care.saved)
+	c.care.scrub.at = min(now, read.scrub.at)
+	if int64(read.scrub.cursor) < int64(len(c.manifest.Chunks)) { // else from the start
+		c.care.scrub.cursor = read.scrub.cursor
 	}
 	return nil
 }
@@ -117,22 +160,17 @@ func (c *Content) loadCare() error {
 func (c *Content) saveCare() error {
 	c.care.writing.Lock()
 	defer c.care.writing.Unlock()
-	payload := make([]byte, 1, stateLength)
+	return c.saveCareLocked()
+}
+
+// saveCareLocked is saveCare, with writing held.
+func (c *Content) saveCareLocked() error {
 	used := c.LastUsed().Unix()
 	c.mu.Lock()
-	if c.care.pinned {
-		payload[0] |= statePinned
-	}
-	if c.care.damaged {
-		payload[0] |= stateDamaged
-	}
-	scrub := c.care.scrub
+	now := state{c.care.pinned, c.care.damaged, used, c.care.scrub}
 	c.care.unsaved = false
 	c.mu.Unlock()
-	payload = binary.LittleEndian.AppendUint64(payload, uint64(used))
-	payload = binary.LittleEndian.AppendUint64(payload, uint64(scrub.at))
-	payload = binary.LittleEndian.AppendUint32(payload, scrub.cursor)
-	err := disk.ReplaceBytes(c.store.disk, c.dir, stateName, appendRecord([]byte(stateMagic), kindState, payload))
+	err := disk.ReplaceBytes(c.store.disk, c.dir, stateName, now.encode())
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
@@ -157,17 +195,6 @@ func (c *Content) keepUse(before time.Time) {
 	}
 }
 
-// takeCare takes over what was remembered of a content that this one replaces.
-func (c *Content) takeCare(of *Content) error {
-	of.mu.Lock()
-	pinned := of.care.pinned
-	of.mu.Unlock()
-	if !pinned {
-		return nil
-	}
-	return c.Pin(true)
-}
-
 // Pin says whether the content is to be kept whatever else needs room. It survives
 // restarts.
 func (c *Content) Pin(pinned bool) error {
@@ -175,14 +202,16 @@ func (c *Content) Pin(pinned bool) error {
 		return err
 	}
 	defer c.busy.Done()
+	c.care.writing.Lock() // to the end: who finds it pinned must not be told before it is kept
+	defer c.care.writing.Unlock()
 	c.mu.Lock()
-	was := c.care.pinned
+	was, unsaved := c.care.pinned, c.care.unsaved
 	c.care.pinned = pinned
 	c.mu.Unlock()
-	if was == pinned {
+	if was == pinned && !unsaved {
 		return c.settle() // it may have been found after a crash
 	}
-	err := c.saveCare()
+	err := c.saveCareLocked()
 	if err != nil {
 		c.mu.Lock()
 		c.care.pinned = was

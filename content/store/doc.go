@@ -21,6 +21,7 @@
 //	<dir>/index/run-*           which blocks complete contents have (indexrun.go)
 //	<dir>/content/.new-*        being made; swept at Open
 //	<dir>/content/.old-*        being removed; swept at Open
+//	<dir>/content/.aside-<id>   making way for one of the same id (place.go)
 //
 // # What survives
 //

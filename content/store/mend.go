@@ -170,10 +170,7 @@ func (s *Store) reload(c *Content) error {
 	if err := s.probe(c.dir); err != nil {
 		return fmt.Errorf("%w (now: %w)", c.failure(), ifNoSpace(err))
 	}
-	s.mu.Lock()
-	delete(s.contents, c.id)
-	s.mu.Unlock()
-	s.release(c, fmt.Errorf("loaded anew since: %w", c.failure()))
+	s.unlist(c, fmt.Errorf("loaded anew since: %w", c.failure()))
 	_, err := s.adopt(c.id, past{lost: c.lost})
 	return err
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -157,6 +158,14 @@ var mutants = []struct {
 				return err
 			}
 			return d.RemoveAll(filepath.Join(to, filesName))
+		}}
+	}},
+	{name: "what makes way goes before the new is there", make: func(d disk.FS) disk.FS {
+		return &mutant{FS: d, rename: func(_ *mutant, from, to string) error {
+			if !strings.HasPrefix(filepath.Base(to), asidePrefix) {
+				return d.Rename(from, to)
+			}
+			return errors.Join(d.RemoveAll(from), d.Mkdir(to))
 		}}
 	}},
 	{name: "what is there counts before it is hashed", opening: true, make: func(d disk.FS) disk.FS {

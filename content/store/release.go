@@ -46,17 +46,22 @@ func (c *Content) AddRelease(envelope []byte) error {
 	}
 	kept = append(slices.Clone(kept), bytes.Clone(envelope))
 	kept = kept[max(0, len(kept)-MaxReleases):]
-	b := []byte(releaseMagic)
-	for _, k := range kept {
-		b = appendRecord(b, kindRelease, k)
-	}
-	if err := disk.ReplaceBytes(c.store.disk, c.dir, releasesName, b); err != nil {
+	if err := disk.ReplaceBytes(c.store.disk, c.dir, releasesName, encodeReleases(kept)); err != nil {
 		return fmt.Errorf("keep release of %v: %w", c.id, ifNoSpace(err))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.releases = kept
 	return nil
+}
+
+// encodeReleases returns a releases file.
+func encodeReleases(kept [][]byte) []byte {
+	b := []byte(releaseMagic)
+	for _, k := range kept {
+		b = appendRecord(b, kindRelease, k)
+	}
+	return b
 }
 
 // readReleases reads the releases kept in a content's folder. Damaged ones are

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/p2pnode/p2pnode/content"
 	"github.com/p2pnode/p2pnode/content/store/disk"
@@ -74,8 +73,9 @@ func (st *Stage) Abort() error {
 // chunks, complete and durable. It checks them against each other and against the
 // sizes of the files; that the files' bytes are those of the blocks is what the
 // caller has made sure of. If the content is here already, complete, the stage is
-// dropped; if it is here in part, or on files of the user's, the stage takes its place, and keeps its
-// releases and its pin. Either way, and on error too, the stage has ended.
+// dropped; if it is here in part, or on files of the user's, the stage takes its
+// place, with its releases and its pin. Either way, and on error too, the stage has
+// ended.
 func (st *Stage) Commit(enc content.Encoded, blocks [][]content.Block) (_ *Content, err error) {
 	if st.ended {
 		return nil, fmt.Errorf("commit content %v: stage: %w", enc.ID, fs.ErrClosed)
@@ -113,48 +113,6 @@ func (st *Stage) Commit(enc content.Encoded, blocks [][]content.Block) (_ *Conte
 // standsAlone reports whether the content is complete, on its own files, and not
 // about to be evicted.
 func (c *Content) standsAlone() bool { return c.ended() == nil && c.Complete() && !c.InPlace() }
-
-// place makes a folder that is ready, and synced but for its own entries, that of a
-// complete content, unless the one that is here is good enough; then it is removed.
-// Releases and the pin of the content that makes way are kept.
-func (s *Store) place(dir string, id content.ID, enough func(here *Content) bool) (*Content, error) {
-	s.folders.Lock()
-	defer s.folders.Unlock()
-	if err := s.usable(); err != nil {
-		return nil, err
-	}
-	c, ok := s.Get(id)
-	if ok && enough(c) {
-		s.discard(dir)
-		return c, nil
-	}
-	if err := s.checkVersions(s.folder(id)); err != nil {
-		return nil, err
-	}
-	if err := s.clear(id); err != nil {
-		return nil, err
-	}
-	if err := s.install(dir, id); err != nil {
-		return nil, err
-	}
-	made, err := s.adopt(id, past{})
-	if err != nil {
-		return nil, err
-	}
-	made.fresh.markAll(time.Now()) // the caller has just read it all
-	if !ok {
-		return made, nil
-	}
-	if err := made.takeCare(c); err != nil {
-		return nil, err
-	}
-	for _, r := range c.Releases() {
-		if err := made.AddRelease(r); err != nil {
-			return nil, err
-		}
-	}
-	return made, nil
-}
 
 // check checks that the stage has the files and folders of m.
 func (st *Stage) check(m *content.Manifest) error {

@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -220,17 +219,21 @@ func (s *Store) loadAll() error {
 	}
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
+	ids := make(map[content.ID]struct{})
 	for _, e := range entries {
 		name := filepath.Join(s.root(), e.Name())
 		if strings.HasPrefix(e.Name(), newPrefix) || strings.HasPrefix(e.Name(), oldPrefix) {
 			g.Go(func() error { s.discard(name); return nil })
 			continue
 		}
-		id, err := content.ParseID(e.Name())
-		if err != nil || id.String() != e.Name() {
+		id, err := content.ParseID(strings.TrimPrefix(e.Name(), asidePrefix))
+		if err != nil || id.String() != strings.TrimPrefix(e.Name(), asidePrefix) {
 			s.logger.Warn("not a content's folder, left alone", zap.String("name", name))
 			continue
 		}
+		ids[id] = struct{}{}
+	}
+	for id := range ids {
 		g.Go(func() error {
 			if _, err := s.adopt(id, past{}); err != nil {
 				s.logger.Error("content can't be read from disk, left alone; get it again to repair it",
@@ -350,10 +353,11 @@ func (s *Store) Find(chunk content.Hash) (c *Content, ordinal int, ok bool) {
 func (s *Store) Remove(id content.ID) error {
 	s.folders.Lock()
 	defer s.folders.Unlock()
-	if _, ok := s.Get(id); !ok {
+	c, ok := s.Get(id)
+	if !ok {
 		return fmt.Errorf("remove content %v: %w", id, content.ErrNotFound)
 	}
-	if err := s.clear(id); err != nil {
+	if err := s.clear(c); err != nil {
 		return fmt.Errorf("remove content %v: %w", id, err)
 	}
 	return nil
@@ -367,39 +371,34 @@ func (s *Store) removeRetired(c *Content) (removed bool, err error) {
 	if now, ok := s.Get(c.id); !ok || now != c {
 		return false, nil
 	}
-	if err := s.clear(c.id); err != nil {
+	if err := s.clear(c); err != nil {
 		return false, fmt.Errorf("evict content %v: %w", c.id, err)
 	}
 	return true, nil
 }
 
-// clear removes what there is of a content, in memory and on disk. It is called
-// with folders held.
-func (s *Store) clear(id content.ID) error {
-	s.mu.Lock()
-	c, ok := s.contents[id]
-	delete(s.contents, id)
-	s.mu.Unlock()
-	if ok {
-		s.release(c, fmt.Errorf("content %v: %w", id, content.ErrNotFound))
-	}
-	s.mend.mended(id)
-	old := filepath.Join(s.root(), oldPrefix+rand.Text())
-	if err := s.disk.Rename(s.folder(id), old); errors.Is(err, fs.ErrNotExist) {
+// clear removes a content, in memory and on disk. It is called with folders held.
+func (s *Store) clear(c *Content) error {
+	s.unlist(c, fmt.Errorf("content %v: %w", c.id, content.ErrNotFound))
+	moved, err := s.retire(s.folder(c.id))
+	switch {
+	case moved:
+		s.mend.forget(c.id)
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	} else if err != nil {
-		if ok {
-			s.mend.broken(id, past{}) // it is still there
-		}
-		return err
+	default:
+		s.mend.broken(c.id, past{lost: c.lost}) // it is still there
 	}
-	s.mend.forget(id)
-	if err := s.disk.SyncFolder(s.root()); err != nil {
-		s.mend.discardLater(old)
-		return err
-	}
-	s.discard(old)
-	return nil
+	return err
+}
+
+// unlist takes a content from those that are here, and ends its use. It is called
+// with folders held.
+func (s *Store) unlist(c *Content, why error) {
+	s.mu.Lock()
+	delete(s.contents, c.id)
+	s.mu.Unlock()
+	s.release(c, why)
 }
 
 // release ends the use of a content that is no longer in contents.

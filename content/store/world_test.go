@@ -208,22 +208,16 @@ func (w *world) begin(i int) error {
 	return nil
 }
 
-func (w *world) publish(i int) (err error) {
+func (w *world) publish(i int) error {
 	sample := w.samples[i]
 	c, ok := w.s.Get(sample.ID)
 	complete := ok && c.Complete()
-	if !complete {
-		releases := w.promised(i).releases
-		pinned := ok && c.Pinned()
-		// One of both is there at the end, and in between neither may be.
-		w.promise(i, func(p *promise) { p.here, p.gone = false, false; p.forget() })
-		w.written[i] = nothing(sample)
-		defer func() {
-			if err == nil && !w.faulty {
-				w.promise(i, func(p *promise) { p.releases, p.pinned = releases, []bool{pinned} })
-			}
-		}()
-	}
+	w.promise(i, func(p *promise) {
+		p.gone = false
+		if !ok && !p.here && !w.faulty {
+			p.pinned = []bool{false}
+		}
+	})
 	stage, err := w.s.Stage()
 	if err != nil {
 		return err
@@ -254,6 +248,9 @@ func (w *world) publish(i int) (err error) {
 			p.lists[chunk], p.blocks[chunk] = true, all(len(list))
 		}
 	})
+	for chunk, list := range sample.Blocks {
+		w.written[i].lists[chunk], w.written[i].blocks[chunk] = true, all(len(list))
+	}
 	return nil
 }
 
