@@ -352,6 +352,10 @@ func (c *Content) writeAt(data []byte, offset int64) error {
 	}
 	for s := range c.layout.Spans(offset, int64(len(data))) {
 		h, err := c.pin(s.File, true)
+		if err == nil && c.fresh.exposed.Load() && shared(h.File) {
+			c.store.files.unpinLast(h) // open since before it was linked
+			h, err = c.pin(s.File, true)
+		}
 		if err != nil {
 			return err
 		}

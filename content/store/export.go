@@ -91,7 +91,7 @@ func (c *Content) Export(ctx context.Context, target string, o ExportOptions) (e
 		if err := c.flush(); err != nil {
 			return err
 		}
-		c.store.files.closeIdle(c)
+		c.store.files.reopen(c)
 	}
 	if !c.Complete() {
 		return fmt.Errorf("%w: %d of %d bytes are here", content.ErrNotFound, c.Progress(), c.size)

@@ -37,6 +37,7 @@ type handle struct {
 	slot  slot
 	pins  int
 	dirty bool          // written since it was last taken to be synced
+	past  bool          // the slot isn't its any more: it is closed once it is neither
 	idle  *list.Element // nil while pinned or dirty
 
 	// writing is held to write. The kernel lets one write into a file at a time
@@ -118,6 +119,9 @@ func (t *fileTable) rest(h *handle) (last *handle) {
 	if h.pins > 0 || h.dirty || h.idle != nil {
 		return nil
 	}
+	if h.past {
+		return h
+	}
 	h.idle = t.idle.PushFront(h)
 	if t.idle.Len() <= maxIdle {
 		return nil
@@ -187,15 +191,35 @@ func (t *fileTable) close(s slot) error {
 	return t.forget(h)
 }
 
-// closeIdle closes the files of c that nobody uses, so that whoever is next finds
-// what is under their names now.
-func (t *fileTable) closeIdle(c *Content) {
+// reopen has whoever is next find what is under the names of c's files now. What is
+// in use is closed when it isn't any more.
+func (t *fileTable) reopen(c *Content) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for s, h := range t.open {
-		if s.content == c && h.idle != nil {
+		switch {
+		case s.content != c:
+		case h.idle != nil:
 			t.forget(h)
+		case s.file != journalFile && s.file != listsFile:
+			t.detach(h)
 		}
+	}
+}
+
+// unpinLast is unpin, and no one else is given the handle.
+func (t *fileTable) unpinLast(h *handle) {
+	t.mu.Lock()
+	t.detach(h)
+	t.mu.Unlock()
+	t.unpin(h)
+}
+
+// detach takes its slot from a handle that is in use.
+func (t *fileTable) detach(h *handle) {
+	h.past = true
+	if t.open[h.slot] == h {
+		delete(t.open, h.slot)
 	}
 }
 
@@ -203,15 +227,20 @@ func (t *fileTable) closeIdle(c *Content) {
 func (t *fileTable) drop(c *Content) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	for h := range t.dirty[c] { // even those that lost their slot
+		t.forget(h) // of no interest any more
+	}
 	for s, h := range t.open {
 		if s.content == c {
-			t.forget(h) // synced, or of no interest any more
+			t.forget(h)
 		}
 	}
 }
 
 func (t *fileTable) forget(h *handle) error {
-	delete(t.open, h.slot)
+	if t.open[h.slot] == h {
+		delete(t.open, h.slot)
+	}
 	if h.idle != nil {
 		t.idle.Remove(h.idle)
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/p2pnode/p2pnode/content"
 	"github.com/p2pnode/p2pnode/content/store/storetest"
 )
 
@@ -95,5 +96,64 @@ func TestUnfinishedUnlinkIsSwept(t *testing.T) {
 	defer openAt(t, dir).Close()
 	if _, err := os.Stat(left); !os.IsNotExist(err) {
 		t.Errorf("it is there yet: %v", err)
+	}
+}
+
+// A file that was open for writing when it was linked, since somebody was reading it,
+// isn't written to any more: not by who opened it, and not by who is given it next.
+func TestLinkedFileIsNotWrittenThroughAnOldHandle(t *testing.T) {
+	sample := storetest.File(t, 1, 60_000, storetest.Small)
+	for name, left := range map[string]func(t *testing.T, c *Content){
+		"a reader's": func(*testing.T, *Content) {},
+		"opened between the look and the link": func(t *testing.T, c *Content) {
+			f, err := c.openFile(0, os.O_RDWR)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.store.files.unpin(c.store.files.add(slot{c, 0, true}, f))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openAt(t, storetest.TempDir(t))
+			defer s.Close()
+			c := begin(t, s, sample)
+			put(t, c, sample, sample.Refs()...)
+			reader, err := c.pin(0, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			target := filepath.Join(t.TempDir(), "copy")
+			if err := c.Export(t.Context(), target, ExportOptions{Link: MustLink}); err != nil {
+				t.Fatal(err)
+			}
+			c.store.files.unpin(reader)
+			if err := os.Chmod(target, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			theirs := bytes.Clone(sample.Data)
+			copy(theirs, "what the user writes")
+			if err := os.WriteFile(target, theirs, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			first := sample.Refs()[0]
+			c.damage(Damage{Chunk: first.Chunk, Blocks: 1 << first.Block, Err: content.ErrCorrupt})
+			if err := c.noteDamage(); err != nil {
+				t.Fatal(err)
+			}
+			left(t, c)
+			put(t, c, sample, first)
+			if got, err := os.ReadFile(target); err != nil || !bytes.Equal(got, theirs) {
+				t.Errorf("the user's file was written to: it begins with %q, %v", got[:min(20, len(got))], err)
+			}
+			if bad, err := c.Verify(t.Context(), nil); err != nil || len(bad) > 0 || !c.Complete() {
+				t.Errorf("verify: %v, %v, complete %v", bad, err, c.Complete())
+			}
+			s.files.mu.Lock()
+			defer s.files.mu.Unlock()
+			if s.files.dirt != 0 || len(s.files.dirty) > 0 || len(s.files.open) != s.files.idle.Len() {
+				t.Errorf("%d files to be synced, %d of contents, %d open and %d idle",
+					s.files.dirt, len(s.files.dirty), len(s.files.open), s.files.idle.Len())
+			}
+		})
 	}
 }

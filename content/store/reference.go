@@ -404,7 +404,7 @@ func (s *Store) lookOnce() {
 
 // look looks at all files of the user's that the content stands on.
 func (c *Content) look() {
-	c.store.files.closeIdle(c)
+	c.store.files.reopen(c)
 	c.mu.Lock()
 	files := maps.Clone(c.references)
 	c.mu.Unlock()

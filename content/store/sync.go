@@ -305,7 +305,7 @@ func (c *Content) loseLocked() error {
 	c.tell()
 	c.mu.Unlock()
 	c.store.lists.drop(c)
-	c.store.files.closeIdle(c) // a file that is gone is made anew
+	c.store.files.reopen(c) // a file that is gone is made anew
 	if err != nil {
 		return err
 	}

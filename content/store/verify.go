@@ -34,7 +34,7 @@ func (c *Content) Verify(ctx context.Context, progress func(done, total int64)) 
 	if err := c.flush(); err != nil {
 		return nil, err
 	}
-	c.store.files.closeIdle(c)
+	c.store.files.reopen(c)
 	if err := c.reclaim(); err != nil {
 		return nil, err
 	}
