@@ -185,33 +185,40 @@ type suspects struct {
 func (c *Content) damage(d Damage) {
 	c.distrust(d)
 	x := &c.store.suspects
-	x.mu.Lock()
-	x.of[c] = append(x.of[c], d)
-	x.mu.Unlock()
+	x.add(c, d)
 	select {
 	case x.wake <- struct{}{}:
 	default:
 	}
 }
 
-// condemnAll notes damages on disk as they are found, until ctx is done.
+func (x *suspects) add(c *Content, bad ...Damage) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.of[c] = append(x.of[c], bad...)
+}
+
+// condemnAll notes damages on disk as they are found, and tries again what the disk
+// refused, until ctx is done.
 func (s *Store) condemnAll(ctx context.Context) {
+	again := time.NewTicker(s.cfg.SyncEvery)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.suspects.wake:
+		case <-again.C:
 		}
 		s.suspects.mu.Lock()
 		of := maps.Clone(s.suspects.of)
 		s.suspects.mu.Unlock()
 		for c := range of {
 			if c.enter() != nil {
-				s.suspects.take(c)
-				continue // gone
+				continue // gone, or about to be, and who ends it takes them
 			}
 			if err := c.noteDamage(); err != nil {
-				s.logger.Error("damage not noted", zap.Stringer("content", c.id), zap.Error(err))
+				s.tell(c.id, "damage not noted", err)
 			}
 			c.busy.Done()
 		}
@@ -235,10 +242,12 @@ func (c *Content) noteDamage() error {
 	return c.condemn(bad)
 }
 
-// condemn makes what is distrusted count no more, on disk too.
+// condemn makes what is distrusted count no more, on disk too, and tells. If the disk
+// refuses, Run tries again.
 func (c *Content) condemn(bad []Damage) error {
 	c.store.index.rebuild(c, c.store.List())
 	if err := c.loseAny(); err != nil {
+		c.store.suspects.add(c, bad...)
 		return err
 	}
 	c.store.logger.Error("stored content is damaged, the damage has to be fetched again",

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -20,6 +21,8 @@ import (
 // A past is what was known of a content before its folder is loaded.
 type past struct {
 	lost   map[int]uint64 // blocks that don't count, whatever its journal says
+	broken map[int]uint64 // those of them that were found damaged
+	bad    []Damage       // what nobody was told of yet
 	mended bool           // somebody wants it: state that can't be read is given up
 }
 
@@ -44,12 +47,17 @@ func (s *Store) load(id content.ID, was past) (*Content, error) {
 	if err := c.loadReferences(); err != nil {
 		return nil, err
 	}
+	if len(was.broken) > 0 {
+		c.care.broken, c.care.damaged, c.care.unsaved = maps.Clone(was.broken), true, true
+	}
 	if err := c.loadState(was); err != nil {
-		c.shut(err) // the index may know it already
-		s.files.drop(c)
+		s.release(c, err) // the index may know it already
 		return nil, err
 	}
 	s.index.addAll(c)
+	if len(was.bad) > 0 {
+		s.suspects.add(c, was.bad...)
+	}
 	return c, nil
 }
 

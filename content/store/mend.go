@@ -170,8 +170,8 @@ func (s *Store) reload(c *Content) error {
 	if err := s.probe(c.dir); err != nil {
 		return fmt.Errorf("%w (now: %w)", c.failure(), ifNoSpace(err))
 	}
-	s.unlist(c, fmt.Errorf("loaded anew since: %w", c.failure()))
-	_, err := s.adopt(c.id, past{lost: c.lost})
+	was := s.unlist(c, fmt.Errorf("loaded anew since: %w", c.failure()))
+	_, err := s.adopt(c.id, was)
 	return err
 }
 

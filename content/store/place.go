@@ -64,15 +64,12 @@ func (s *Store) place(dir string, id content.ID, enough func(here *Content) bool
 // is nil since it couldn't be loaded. After an error the old one is loaded anew, or
 // Run loads whichever of the two has the name then.
 func (s *Store) replace(dir string, id content.ID, c *Content) error {
+	was := s.mend.mended(id)
 	if c != nil {
-		s.unlist(c, fmt.Errorf("content %v is published anew: %w", id, content.ErrNotFound))
+		was = s.unlist(c, fmt.Errorf("content %v is published anew: %w", id, content.ErrNotFound))
 	}
 	aside, err := s.swap(dir, id, c)
 	if err != nil {
-		was := s.mend.mended(id)
-		if c != nil {
-			was.lost = c.lost
-		}
 		_, back := s.adopt(id, was)
 		return errors.Join(err, back)
 	}

@@ -379,7 +379,7 @@ func (s *Store) removeRetired(c *Content) (removed bool, err error) {
 
 // clear removes a content, in memory and on disk. It is called with folders held.
 func (s *Store) clear(c *Content) error {
-	s.unlist(c, fmt.Errorf("content %v: %w", c.id, content.ErrNotFound))
+	was := s.unlist(c, fmt.Errorf("content %v: %w", c.id, content.ErrNotFound))
 	moved, err := s.retire(s.folder(c.id))
 	switch {
 	case moved:
@@ -387,18 +387,19 @@ func (s *Store) clear(c *Content) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	default:
-		s.mend.broken(c.id, past{lost: c.lost}) // it is still there
+		s.mend.broken(c.id, was) // it is still there
 	}
 	return err
 }
 
-// unlist takes a content from those that are here, and ends its use. It is called
-// with folders held.
-func (s *Store) unlist(c *Content, why error) {
+// unlist takes a content from those that are here, and ends its use. It returns what
+// is known of it, for who loads its folder anew. It is called with folders held.
+func (s *Store) unlist(c *Content, why error) past {
 	s.mu.Lock()
 	delete(s.contents, c.id)
 	s.mu.Unlock()
 	s.release(c, why)
+	return past{lost: c.lost, broken: c.care.broken, bad: s.suspects.take(c)}
 }
 
 // release ends the use of a content that is no longer in contents.
