@@ -81,7 +81,9 @@
 // # Limits
 //
 // Per stream 256 requests, 16 answers (releases, manifest, lists, ping) and 256 follows may
-// be unfinished; more are answered busy, and a Session doesn't ask for more. Frames
+// be unfinished; more are answered busy, and a Session doesn't ask for more. A peer
+// gets 4,096 block lists a second, after the first 16,384, on however many streams:
+// what it asks beyond that is answered when its time has come. Frames
 // without payload that wait to be written are bounded too: beyond 1024 nothing more
 // is read from the peer until it reads. A fetching side keeps at most Config.Held
 // blocks that its sinks have not released, and stops reading then; the peer's window

@@ -13,6 +13,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/p2pnode/p2pnode/content"
 )
@@ -124,9 +125,10 @@ type Exchange struct {
 	opening  map[peer.ID]*opening
 	sessions map[*Session]struct{} // fetching
 	servers  map[*server]struct{}
-	fetched  Counters      // of sessions that ended
-	served   Counters      // of servers that ended
-	arrived  chan struct{} // closed by Arrived
+	budgets  map[peer.ID]*rate.Limiter // of block lists, of peers that are served or were
+	fetched  Counters                  // of sessions that ended
+	served   Counters                  // of servers that ended
+	arrived  chan struct{}             // closed by Arrived
 }
 
 // New returns an exchange on h, for peers that speak the protocol of this prefix.
@@ -146,6 +148,7 @@ func New(h host.Host, prefix protocol.ID, library Library, config Config, log *z
 		opening:  make(map[peer.ID]*opening),
 		sessions: make(map[*Session]struct{}),
 		servers:  make(map[*server]struct{}),
+		budgets:  make(map[peer.ID]*rate.Limiter),
 		arrived:  make(chan struct{}),
 	}, nil
 }
@@ -181,6 +184,7 @@ func (x *Exchange) watch(ctx context.Context) {
 			x.mu.Lock()
 			lines := x.lines()
 			x.mu.Unlock()
+			x.sweepBudgets(now)
 			for _, l := range lines {
 				if l.stuck(now, x.config.Stall) {
 					x.log.Info("stream is stuck", zap.Stringer("peer", l.peer))
@@ -221,15 +225,15 @@ func (x *Exchange) nextArrival() <-chan struct{} {
 
 // accept serves a stream that a peer opened, until it ends.
 func (x *Exchange) accept(stream network.Stream) {
-	s := newServer(x, stream)
 	var older *server
 	x.mu.Lock()
 	if x.stopped || len(x.servers) >= x.config.Sessions {
 		x.mu.Unlock()
-		x.log.Info("stream refused: too many", zap.Stringer("peer", s.peer))
+		x.log.Info("stream refused: too many", zap.Stringer("peer", stream.Conn().RemotePeer()))
 		_ = stream.ResetWithError(resetLimit)
 		return
 	}
+	s := newServer(x, stream, x.budget(stream.Conn().RemotePeer()))
 	for o := range x.servers {
 		if o.peer == s.peer {
 			older = o

@@ -199,7 +199,7 @@ func FuzzServer(f *testing.F) {
 			t.Fatal(err)
 		}
 		stream := &fakeStream{Reader: bytes.NewReader(b)}
-		s := newServer(x, stream)
+		s := newServer(x, stream, x.budget(""))
 		// A question of 16 bytes may make a job, its goroutine and a map.
 		n := allocated(s.serve) - int(x.buffers.made.Load())
 		if n > 64*len(b)+64*kib {

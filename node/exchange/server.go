@@ -3,9 +3,11 @@ package exchange
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/p2pnode/p2pnode/content"
 )
@@ -15,6 +17,7 @@ import (
 type server struct {
 	line
 	x    *Exchange
+	asks *rate.Limiter // of block lists: the peer's budget
 	wake chan struct{} // a signal to the writer that there is something to write
 	room chan struct{} // a signal to the reader that control has room again
 
@@ -55,10 +58,11 @@ type worker interface {
 // codeTold stands for an end that needs no frame of its own.
 const codeTold = codeCount
 
-func newServer(x *Exchange, stream network.Stream) *server {
+func newServer(x *Exchange, stream network.Stream, asks *rate.Limiter) *server {
 	return &server{
 		line: newLine(stream, &x.group),
 		x:    x,
+		asks: asks,
 		wake: make(chan struct{}, 1),
 		room: make(chan struct{}, 1),
 		jobs: make(map[uint32]*job),
@@ -162,11 +166,19 @@ func (s *server) add(id uint32, class int, w worker) error {
 	j := &job{id: id, class: class, worker: w, forgotten: make(chan struct{})}
 	s.jobs[id] = j
 	s.counts[class]++
-	if t, ok := w.(*telling); ok {
-		s.group.Go(func() { s.watchChanges(j, t.content) })
-		return nil
+	switch w := w.(type) {
+	case *telling:
+		s.group.Go(func() { s.watchChanges(j, w.content) })
+	case *listing:
+		taken := s.asks.ReserveN(time.Now(), w.end-w.next)
+		if taken.Delay() == 0 {
+			s.enqueue(j)
+			break
+		}
+		s.group.Go(func() { s.later(j, taken) })
+	default:
+		s.enqueue(j)
 	}
-	s.enqueue(j)
 	return nil
 }
 
