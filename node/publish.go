@@ -89,6 +89,8 @@ type publishOptions struct {
 	// Known returns how many of the bytes are in blocks that are held already. Nil:
 	// none are.
 	Known func(context.Context, *content.Manifest, [][]content.Block) (int64, error)
+	// SkipLinks leaves out of a folder what is neither a file nor a folder.
+	SkipLinks bool
 	// Room is asked whether so many bytes fit, before the first is written. Nil:
 	// they do.
 	Room func(size int64) error
@@ -112,6 +114,7 @@ type published struct {
 	Files    int               // folders not counted
 	New      int64             // bytes of blocks that were not known
 	Unpacked *archive.Tree     // the archive that it was, nil if it was none
+	Left     leftOut           // of a folder
 }
 
 // publish makes a content of paths in stage. One file makes a single content, a
@@ -120,11 +123,15 @@ type published struct {
 // published (content.ErrPath). On error the stage is for the caller to abort;
 // errors wrap content.ErrPath, ErrFormat, ErrChanged and ErrNoSpace.
 func publish(ctx context.Context, stage publishStage, paths []string, opt publishOptions) (*published, error) {
-	entries, err := survey(ctx, paths)
+	entries, left, err := opt.survey(ctx, paths)
 	if err != nil {
 		return nil, err
 	}
-	return newPublisher(stage, true, entries, opt).publish(ctx, opt)
+	made, err := newPublisher(stage, true, entries, opt).publish(ctx, opt)
+	if err == nil {
+		made.Left = left
+	}
+	return made, err
 }
 
 // publishStaged makes a content of the files that are in stage already, in the
@@ -141,11 +148,24 @@ func publishStaged(ctx context.Context, stage publishStage, files []content.File
 // entries says where that is, one for each of the manifest's. Errors are those of
 // publish.
 func publishInPlace(ctx context.Context, paths []string, opt publishOptions) (made *published, entries []publishEntry, err error) {
-	if entries, err = survey(ctx, paths); err != nil {
+	entries, left, err := opt.survey(ctx, paths)
+	if err != nil {
 		return nil, nil, err
 	}
-	made, err = newPublisher(nil, false, entries, opt).publish(ctx, opt)
+	if made, err = newPublisher(nil, false, entries, opt).publish(ctx, opt); err == nil {
+		made.Left = left
+	}
 	return made, entries, err
+}
+
+// survey lists what is at paths, and what of it is left out.
+func (o publishOptions) survey(ctx context.Context, paths []string) (entries []publishEntry, left leftOut, err error) {
+	if o.SkipLinks {
+		entries, err = survey(ctx, paths, &left)
+	} else {
+		entries, err = survey(ctx, paths, nil)
+	}
+	return entries, left, err
 }
 
 // publish makes a content of the publisher's entries.

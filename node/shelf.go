@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -35,8 +36,6 @@ func (l local) Add(ctx context.Context, r api.AddRequest, report func(api.Progre
 		return api.AddResult{}, api.Errorf(api.Usage, "p2pnode add --unpack FILE, one at a time", "%d archives can't be one content", len(r.Paths))
 	case r.Unpack && r.Reference:
 		return api.AddResult{}, api.Errorf(api.Usage, "Unpack it yourself, and add the folder with --reference", "what is in an archive can't be served from where it is")
-	case r.SkipLinks && !r.Unpack:
-		return api.AddResult{}, api.Errorf(api.Usage, "p2pnode add --unpack FILE --skip-links", "links are left out of archives only")
 	}
 	from, err := l.probeOrigin(ctx, r)
 	if err != nil {
@@ -49,7 +48,7 @@ func (l local) Add(ctx context.Context, r api.AddRequest, report func(api.Progre
 	case name == "":
 		name = releaseName(filepath.Base(r.Paths[0]))
 	}
-	kind := cmp.Or(r.Type, "file")
+	kind := cmp.Or(r.Type, usualType(r))
 	if err := checkRelease(name, cmp.Or(r.Version, "1"), kind); err != nil {
 		return api.AddResult{}, api.Errorf(api.Usage, "Give another --name, --version or --type", "%w", err)
 	}
@@ -95,8 +94,21 @@ func (l local) Add(ctx context.Context, r api.AddRequest, report func(api.Progre
 	}
 	if t := made.Unpacked; t != nil {
 		res.Unpacked, res.Skipped, res.SkippedList = t.Kind, t.Skipped, t.SkippedList
+	} else {
+		res.Skipped, res.SkippedList = made.Left.count, made.Left.shown
 	}
 	return res, nil
+}
+
+// usualType is the content type of what nobody gave one.
+func usualType(r api.AddRequest) string {
+	if r.Unpack || len(r.Paths) > 1 {
+		return "folder"
+	}
+	if info, err := os.Stat(r.Paths[0]); err == nil && info.IsDir() {
+		return "folder"
+	}
+	return "file"
 }
 
 // publishFiles makes a content of files and puts it into the store; fresh says
@@ -118,8 +130,9 @@ func (n *Node) publishFiles(ctx context.Context, r api.AddRequest, kind string, 
 	}
 	opt := publishOptions{
 		Type: kind, Labels: r.Labels, Workers: n.cfg.Workers,
-		Known: n.store.Known,
-		Room:  reserve,
+		SkipLinks: r.SkipLinks,
+		Known:     n.store.Known,
+		Room:      reserve,
 	}
 	opt.Progress = func(phase string, done, total int64) {
 		if phase == publishReads && room != nil {
@@ -181,8 +194,10 @@ func explainAdd(err error) error {
 		return api.Errorf(api.Failed, "Add it again when nothing writes to it", "%w", err)
 	case errors.Is(err, content.ErrNoSpace):
 		return api.Errorf(api.NoSpace, makeRoom, "%w", err)
+	case errors.Is(err, errNoFile):
+		return api.Errorf(api.Usage, "Add what a link leads to, or leave out all links, devices and pipes of a folder: p2pnode add --skip-links FOLDER", "%w", err)
 	case errors.Is(err, content.ErrPath):
-		return api.Errorf(api.Usage, "Rename it or leave it out. A folder without its links: tar cf FILE.tar FOLDER && p2pnode add --unpack --skip-links FILE.tar", "%w", err)
+		return api.Errorf(api.Usage, "Rename it or leave it out", "%w", err)
 	}
 	return err
 }

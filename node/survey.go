@@ -11,10 +11,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/content/archive"
 )
 
 // A publishEntry is a file or folder to publish.
@@ -24,8 +26,30 @@ type publishEntry struct {
 	info         fs.FileInfo // as it was surveyed; nil where source is empty
 }
 
-// survey lists what is at paths, in the order of a manifest.
-func survey(ctx context.Context, paths []string) ([]publishEntry, error) {
+// errNoFile says that something is no file and no folder, which is all that a
+// content can have.
+var errNoFile = fmt.Errorf("%w: neither a file nor a folder", content.ErrPath)
+
+// leftOut are the links, devices, pipes and sockets that a publication leaves out.
+type leftOut struct {
+	count int
+	shown []string // the first archive.ShowSkipped of them, with where a link leads
+}
+
+func (l *leftOut) add(e publishEntry) {
+	if l.count++; l.count > archive.ShowSkipped {
+		return
+	}
+	text := e.Path
+	if to, err := os.Readlink(e.source); err == nil {
+		text += " -> " + strings.ToValidUTF8(to, "?")
+	}
+	l.shown = append(l.shown, text)
+}
+
+// survey lists what is at paths, in the order of a manifest. What can't be
+// published below them goes to left; it is an error if that is nil.
+func survey(ctx context.Context, paths []string, left *leftOut) ([]publishEntry, error) {
 	if len(paths) == 0 {
 		return nil, fmt.Errorf("add: %w: no path given", content.ErrPath)
 	}
@@ -47,7 +71,7 @@ func survey(ctx context.Context, paths []string) ([]publishEntry, error) {
 		if top.Mode.IsDir() {
 			top.Path = "."
 		}
-		return top.walk(ctx, nil)
+		return top.walk(ctx, nil, left)
 	}
 
 	newest := slices.MaxFunc(tops, func(a, b publishEntry) int { return a.ModTime.Compare(b.ModTime) }).ModTime
@@ -59,7 +83,7 @@ func survey(ctx context.Context, paths []string) ([]publishEntry, error) {
 				tops[i-1].source, top.source, content.ErrPath, top.Path)
 		}
 		var err error
-		if all, err = top.walk(ctx, all); err != nil {
+		if all, err = top.walk(ctx, all, left); err != nil {
 			return nil, err
 		}
 	}
@@ -72,18 +96,18 @@ func surveyOne(source, path string) (publishEntry, error) {
 	if err != nil {
 		return publishEntry{}, fmt.Errorf("add: %w", err)
 	}
-	e := publishEntry{source: source, info: info}
+	e := publishEntry{File: content.File{Path: path}, source: source, info: info}
 	switch mode := info.Mode(); {
 	case mode.IsDir():
 		e.Mode = fs.ModeDir
 	case mode.IsRegular():
 		e.Size = info.Size()
 	case mode&fs.ModeSymlink != 0:
-		return e, fmt.Errorf("add %s: %w: it is a symbolic link: add what it leads to, or leave it out", source, content.ErrPath)
+		return e, fmt.Errorf("add %s: %w: it is a symbolic link", source, errNoFile)
 	default:
-		return e, fmt.Errorf("add %s: %w: it is neither a file nor a folder (%v): leave it out", source, content.ErrPath, mode.Type())
+		return e, fmt.Errorf("add %s: %w (%v)", source, errNoFile, mode.Type())
 	}
-	e.Path, e.ModTime = path, info.ModTime().UTC()
+	e.ModTime = info.ModTime().UTC()
 	e.Mode |= info.Mode().Perm()
 	if runtime.GOOS == "windows" {
 		e.Mode &^= 0o022 // Go says 0666 of what anybody's rights are on Windows
@@ -95,7 +119,7 @@ func surveyOne(source, path string) (publishEntry, error) {
 //
 // Names are brought into composed form, as macOS may give them decomposed, and
 // sorted as they will stand in the manifest.
-func (e publishEntry) walk(ctx context.Context, list []publishEntry) ([]publishEntry, error) {
+func (e publishEntry) walk(ctx context.Context, list []publishEntry, left *leftOut) ([]publishEntry, error) {
 	// This bounds the depth, too: no path has more than 120 names.
 	if err := content.CheckPath(e.Path); err != nil {
 		return nil, fmt.Errorf("add %s: %w", e.source, err)
@@ -122,10 +146,14 @@ func (e publishEntry) walk(ctx context.Context, list []publishEntry) ([]publishE
 			path = e.Path + "/" + path
 		}
 		child, err := surveyOne(filepath.Join(e.source, name), path)
+		if left != nil && errors.Is(err, errNoFile) {
+			left.add(child)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
-		if list, err = child.walk(ctx, list); err != nil {
+		if list, err = child.walk(ctx, list, left); err != nil {
 			return nil, err
 		}
 	}

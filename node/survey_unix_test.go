@@ -6,12 +6,15 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/node/api"
 )
 
 // A pipe that takes a file's place between survey and open doesn't hold the
@@ -47,5 +50,54 @@ func TestPublishDoesNotWaitForPipes(t *testing.T) {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// Links, pipes and sockets in a folder are left out where that was asked for, and
+// told; else the error says how to.
+func TestPublishLeavesOutLinks(t *testing.T) {
+	hq := start(t, Config{Name: "hq", Site: "hq"})
+	dir := t.TempDir()
+	writeTree(t, dir, map[string][]byte{"menu/a": []byte("a"), "menu/deep/b": []byte("b"), "elsewhere/secret": []byte("secret")})
+	menu := filepath.Join(dir, "menu")
+	add := func(path string, how api.AddRequest) (api.AddResult, error) {
+		how.Paths, how.Name = []string{path}, "menu"
+		return hq.node.API().Add(t.Context(), how, nil)
+	}
+	plain, err := add(menu, api.AddRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plain.Type != "folder" || plain.Skipped != 0 {
+		t.Errorf("%+v", plain)
+	}
+	when, err := os.Stat(menu)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(
+		os.Symlink("a", filepath.Join(menu, "link")), os.Symlink("../elsewhere", filepath.Join(menu, "out")),
+		os.Symlink("nowhere", filepath.Join(menu, "deep", "dangling")), syscall.Mkfifo(filepath.Join(menu, "pipe"), 0o600),
+		os.Chtimes(menu, when.ModTime(), when.ModTime()), os.Chtimes(filepath.Join(menu, "deep"), publishTime, publishTime))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = add(menu, api.AddRequest{})
+	if e := api.From(err); e.Code != api.Usage || !errors.Is(err, content.ErrPath) || !strings.Contains(e.Next, "--skip-links") {
+		t.Errorf("%v, next %q", err, e.Next)
+	}
+	for name, how := range map[string]api.AddRequest{"copied": {SkipLinks: true}, "in place": {SkipLinks: true, Reference: true}} {
+		res, err := add(menu, how)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"deep/dangling -> nowhere", "link -> a", "out -> ../elsewhere", "pipe"}
+		if res.Skipped != 4 || !slices.Equal(res.SkippedList, want) || res.Files != 2 || res.Size != plain.Size {
+			t.Errorf("%s: %+v", name, res)
+		}
+	}
+	// What was named itself isn't left out: there would be nothing.
+	if _, err := add(filepath.Join(menu, "link"), api.AddRequest{SkipLinks: true}); api.From(err).Code != api.Usage {
+		t.Errorf("a link alone: %v", err)
 	}
 }

@@ -180,14 +180,13 @@ func TestAddRefusesToUnpack(t *testing.T) {
 		r    api.AddRequest
 		says string
 	}{
-		"text":    {api.AddRequest{Paths: []string{write("text", []byte("just text"))}, Unpack: true}, "no tar"},
-		"folder":  {api.AddRequest{Paths: []string{tree}, Unpack: true}, "no archive"},
-		"link":    {api.AddRequest{Paths: []string{write("l.tgz", packTar(t, tree, &tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: "a"}))}, Unpack: true}, `"l" is a symbolic link`},
-		"escape":  {api.AddRequest{Paths: []string{write("e.tgz", packTar(t, tree, &tar.Header{Name: "../../e", Typeflag: tar.TypeReg}))}, Unpack: true}, `"../../e"`},
-		"bomb":    {api.AddRequest{Paths: []string{write("b.tgz", bomb.Bytes())}, Unpack: true}, "out of proportion"},
-		"cut":     {api.AddRequest{Paths: []string{write("c.tgz", packTar(t, tree)[:100])}, Unpack: true}, "cut short"},
-		"two":     {api.AddRequest{Paths: []string{good, good}, Unpack: true}, "can't be one content"},
-		"no tars": {api.AddRequest{Paths: []string{good}, SkipLinks: true}, "links"},
+		"text":   {api.AddRequest{Paths: []string{write("text", []byte("just text"))}, Unpack: true}, "no tar"},
+		"folder": {api.AddRequest{Paths: []string{tree}, Unpack: true}, "no archive"},
+		"link":   {api.AddRequest{Paths: []string{write("l.tgz", packTar(t, tree, &tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: "a"}))}, Unpack: true}, `"l" is a symbolic link`},
+		"escape": {api.AddRequest{Paths: []string{write("e.tgz", packTar(t, tree, &tar.Header{Name: "../../e", Typeflag: tar.TypeReg}))}, Unpack: true}, `"../../e"`},
+		"bomb":   {api.AddRequest{Paths: []string{write("b.tgz", bomb.Bytes())}, Unpack: true}, "out of proportion"},
+		"cut":    {api.AddRequest{Paths: []string{write("c.tgz", packTar(t, tree)[:100])}, Unpack: true}, "cut short"},
+		"two":    {api.AddRequest{Paths: []string{good, good}, Unpack: true}, "can't be one content"},
 	} {
 		_, err := hq.node.API().Add(t.Context(), c.r, nil)
 		var told *api.Error

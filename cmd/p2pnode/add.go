@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,8 @@ defeats that: in a tar.gz, zip or deb one changed byte changes all behind it. Wi
 --unpack the files in the archive are published instead, and get writes them as a
 folder. It pays where versions follow each other and whoever gets it wants the
 files; not for what has to stay one file, such as a package that an installer
-checks as a whole.
+checks as a whole. Links, devices and pipes can't be published: a folder or an
+archive that has some is refused, or published without them, with --skip-links.
 
 With --reference the files are served from where they are, and the store keeps no
 copy. They have to stay there as they are: what changes is noticed, and no longer
@@ -75,10 +77,10 @@ query is of no use once that ends.`,
 	f.SortFlags = false
 	f.StringVar(&r.Name, "name", "", "`NAME` to publish under")
 	f.StringVar(&r.Version, "version", "", "`VERSION` of that name")
-	f.StringVar(&r.Type, "type", "", "content `TYPE` for operators: app, os-image, update, media, config, ...")
+	f.StringVar(&r.Type, "type", "", "content `TYPE` for operators: app, os-image, update, media, config, ... (default file, or folder)")
 	f.StringArrayVar(&labels, "label", nil, "`KEY=VALUE` for operators, may be repeated")
 	f.BoolVar(&r.Unpack, "unpack", false, "publish the files in an archive: tar, also .gz .zst .xz .bz2; zip; deb")
-	f.BoolVar(&r.SkipLinks, "skip-links", false, "leave out links, devices and pipes of the archive, instead of refusing it")
+	f.BoolVar(&r.SkipLinks, "skip-links", false, "leave out links, devices and pipes of a folder or an archive, instead of refusing it")
 	f.BoolVar(&r.Reference, "reference", false, "publish the files where they are, without copying them")
 	f.BoolVar(&r.Remote, "remote", false, "leave what is at the URL there: keep its list of blocks and no copy")
 	f.BoolVarP(&quiet, "quiet", "q", false, "write the content id and nothing else")
@@ -135,9 +137,6 @@ func (a *app) add(ctx context.Context, r api.AddRequest, quiet bool) error {
 	if r.Unpack && r.Reference {
 		return usageError{errors.New("--unpack and --reference: choose one")}
 	}
-	if r.SkipLinks && !r.Unpack {
-		return usageError{errors.New("--skip-links is of an archive: give --unpack too")}
-	}
 	if err := checkURL(r); err != nil {
 		return err
 	}
@@ -172,10 +171,10 @@ func (a *app) add(ctx context.Context, r api.AddRequest, quiet bool) error {
 	})
 }
 
-// tellSkipped says what was left out of an archive.
+// tellSkipped says what was left out of an archive or a folder.
 func (a *app) tellSkipped(res api.AddResult) {
 	const shown = 5
-	fmt.Fprintf(a.err, "left out of the %s (links, devices, pipes): %d\n", res.Unpacked, res.Skipped)
+	fmt.Fprintf(a.err, "left out of the %s (links, devices, pipes): %d\n", cmp.Or(res.Unpacked, "folder"), res.Skipped)
 	for _, s := range res.SkippedList[:min(len(res.SkippedList), shown)] {
 		fmt.Fprintf(a.err, "  %s\n", s)
 	}

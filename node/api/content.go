@@ -24,8 +24,8 @@ type AddRequest struct {
 	Labels  map[string]string `json:"labels,omitempty"`
 	// Unpack publishes the files that are in an archive, the only path, as a tree.
 	Unpack bool `json:"unpack,omitempty"`
-	// SkipLinks leaves out links, devices and pipes of the archive, which a
-	// content can't have; else the first of them is an error.
+	// SkipLinks leaves out links, devices and pipes of a folder or an archive, which
+	// a content can't have; else the first of them is an error.
 	SkipLinks bool `json:"skip_links,omitempty"`
 	// Reference publishes the files where they are, without a copy of them. While
 	// they are served they must stay as they are; a change is noticed.
@@ -67,7 +67,7 @@ type AddResult struct {
 	Elapsed Seconds        `json:"seconds"`
 	// Unpacked is what kind of archive was unpacked: tar, tar.gz, tar.zst, tar.xz,
 	// tar.bz2, zip or deb. Skipped counts the links, devices and pipes left out of
-	// it, and SkippedList names the first of them.
+	// it, or of a folder, and SkippedList names the first of them.
 	Unpacked    string   `json:"unpacked,omitempty"`
 	Skipped     int      `json:"skipped,omitempty"`
 	SkippedList []string `json:"skipped_list,omitempty"`
