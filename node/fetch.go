@@ -66,7 +66,8 @@ type wish struct {
 	// seeds are files of the user's that may have some of it.
 	seeds []string
 	// stream says that somebody reads it while it comes: what is asked for first
-	// counts for more than what could be saved by looking around first.
+	// counts for more than what could be saved by looking around first. Until it is
+	// said which, nothing is: the manifest may be all that is wanted.
 	stream bool
 }
 
@@ -83,6 +84,8 @@ type fetch struct {
 	begun    chan struct{} // closed when flow is set
 	joined   chan struct{} // closed when the first source joined the flow
 	join     sync.Once
+	wanted   chan struct{} // closed when somebody wants more than the manifest
+	want     sync.Once
 	done     chan struct{}
 
 	target      *store.Content
@@ -90,7 +93,8 @@ type fetch struct {
 	flow        *flow.Flow
 
 	mu      sync.Mutex
-	refused error // why the last manifest was
+	refused error            // why the last manifest was
+	wishes  map[uint64][]int // what readers wait for, while there is no flow
 }
 
 // A holding is what a holder gave of a content before its chunks.
@@ -134,12 +138,19 @@ func (t *fetchTable) begin(n *Node, w wish) (f *fetch, mine bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if f, ok := t.byID[w.id]; ok {
+		if !w.stream {
+			f.isWanted()
+		}
 		return f, false
 	}
 	f = &fetch{
 		wish: w, node: n,
 		slots: make(chan struct{}, maxManifests), manifest: make(chan holding),
-		settled: make(chan struct{}), begun: make(chan struct{}), joined: make(chan struct{}), done: make(chan struct{}),
+		settled: make(chan struct{}), begun: make(chan struct{}), joined: make(chan struct{}), wanted: make(chan struct{}), done: make(chan struct{}),
+		wishes: make(map[uint64][]int),
+	}
+	if !w.stream {
+		f.isWanted()
 	}
 	f.scout = n.newScout(content.Hash(w.id), f.use)
 	t.byID[w.id] = f
@@ -202,6 +213,11 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 	patience := time.NewTimer(f.patience)
 	defer patience.Stop()
 	var room *store.Reservation
+	defer func() {
+		if room != nil {
+			room.Release()
+		}
+	}()
 	met := false // somebody who has it
 	c, ok := f.node.store.Get(f.id)
 	if !ok || len(f.releases) == 0 {
@@ -214,14 +230,20 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 		if c, room, err = f.begin(h); err != nil {
 			return nil, err
 		}
-	} else {
+	}
+	defer c.Hold()()
+	f.settle(c)
+	select {
+	case <-f.wanted:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if room == nil {
 		var err error
-		if room, err = c.Reserve(f.node.versions(f.releases)...); err != nil {
+		if room, err = c.Reserve(f.node.versions(f.node.catalogue.of(f.id))...); err != nil {
 			return nil, err
 		}
 	}
-	defer room.Release()
-	f.settle(c)
 	if err := f.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -240,7 +262,7 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 	for _, s := range web.Sources() {
 		f.flow.Add(s)
 	}
-	close(f.begun)
+	f.start()
 	g.Go(func() error {
 		joined := f.joined
 		for {
@@ -268,6 +290,36 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 	}
 	f.node.announceWhole(c)
 	return c, nil
+}
+
+// isWanted says that somebody wants more than the manifest.
+func (f *fetch) isWanted() { f.want.Do(func() { close(f.wanted) }) }
+
+// prefer has chunks brought first for a reader, in place of what it preferred
+// before; without any, it has left.
+func (f *fetch) prefer(reader uint64, chunks []int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.wishes == nil:
+		f.flow.Prefer(reader, chunks...)
+	case len(chunks) == 0:
+		delete(f.wishes, reader)
+	default:
+		f.wishes[reader] = chunks
+		f.isWanted()
+	}
+}
+
+// start lets others use the flow, which knows what readers wait for by then.
+func (f *fetch) start() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for reader, chunks := range f.wishes {
+		f.flow.Prefer(reader, chunks...)
+	}
+	f.wishes = nil
+	close(f.begun)
 }
 
 // hasSource notes that somebody has some of the content.
@@ -317,17 +369,21 @@ func (f *fetch) await(ctx context.Context, start time.Time, patience <-chan time
 	}
 }
 
-// begin makes the content in the store, with room for what is missing of it, and
-// tells others that it is here.
-func (f *fetch) begin(h holding) (*store.Content, *store.Reservation, error) {
-	c, room, err := f.node.store.Receive(h.encoded, f.node.versions(h.releases)...)
+// begin makes the content in the store, with room for what is missing of it if that
+// is wanted, and tells others that it is here. The room may come with an error.
+func (f *fetch) begin(h holding) (c *store.Content, room *store.Reservation, err error) {
+	if f.stream { // nothing is evicted for a manifest, unless there is no other way
+		c, err = f.node.store.Begin(h.encoded)
+	}
+	if !f.stream || errors.Is(err, content.ErrNoSpace) {
+		c, room, err = f.node.store.Receive(h.encoded, f.node.versions(h.releases)...)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, r := range h.releases {
 		if err := c.AddRelease(r.envelope); err != nil {
-			room.Release()
-			return nil, nil, fmt.Errorf("keep release of %s: %w", r.Name, err)
+			return nil, room, fmt.Errorf("keep release of %s: %w", r.Name, err)
 		}
 		f.node.catalogue.add(r)
 	}

@@ -8,7 +8,9 @@ import (
 	"math/bits"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -16,7 +18,6 @@ import (
 	"github.com/p2pnode/p2pnode/content"
 	"github.com/p2pnode/p2pnode/content/car"
 	"github.com/p2pnode/p2pnode/content/store"
-	"github.com/p2pnode/p2pnode/node/flow"
 	"github.com/p2pnode/p2pnode/node/gateway"
 	"github.com/p2pnode/p2pnode/node/trust"
 )
@@ -48,6 +49,7 @@ type gateTable struct {
 	stopped  chan struct{}
 	segments segmentTable
 	linger   time.Duration
+	readings atomic.Uint64 // so far
 
 	mu   sync.Mutex
 	byID map[content.ID]*gate
@@ -89,11 +91,32 @@ func (t *gateTable) join(ctx context.Context, n *Node, id content.ID, known []si
 	case t.begin <- g:
 		return g, nil
 	case <-ctx.Done():
-		t.drop(g, ctx.Err()) // others wait for it too: they try again
+		t.drop(g, errDropped) // others may wait for it by now
 		return nil, ctx.Err()
 	case <-t.stopped:
 		t.drop(g, context.Canceled)
 		return nil, context.Canceled
+	}
+}
+
+// errDropped says that who opened a gate left before anything was done for it.
+var errDropped = errors.New("left before it began")
+
+// open counts a reader to a content, and returns it once its manifest is here.
+func (t *gateTable) open(ctx context.Context, n *Node, id content.ID, known []signedRelease) (*gate, *store.Content, error) {
+	for {
+		g, err := t.join(ctx, n, id, known)
+		if err != nil {
+			return nil, nil, err
+		}
+		c, err := g.wait(ctx)
+		if err == nil {
+			return g, c, nil
+		}
+		g.come(-1)
+		if !errors.Is(err, errDropped) {
+			return nil, nil, err
+		}
 	}
 }
 
@@ -182,36 +205,30 @@ func (g *gate) end(c *store.Content, err error) {
 	g.news = make(chan struct{})
 }
 
-// state returns the fetch under way, a channel that is closed when it begins to
-// flow (nil once it does), and one that is closed when anything else is new.
-func (g *gate) state() (f *fetch, begun, news <-chan struct{}, ended bool, c *store.Content, err error) {
+// state returns the fetch under way, if there is one, and a channel that is closed
+// when anything of the rest is new.
+func (g *gate) state() (f *fetch, news <-chan struct{}, ended bool, c *store.Content, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.fetch != nil {
-		select {
-		case <-g.fetch.begun:
-			f = g.fetch
-		default:
-			begun = g.fetch.begun
-		}
-	}
-	return f, begun, g.news, g.ended, g.content, g.err
+	return g.fetch, g.news, g.ended, g.content, g.err
 }
 
 // wait returns the content once there is a manifest, or why there is none.
 func (g *gate) wait(ctx context.Context) (*store.Content, error) {
 	for {
-		f, begun, news, ended, c, err := g.state()
-		switch {
-		case ended:
+		f, news, ended, c, err := g.state()
+		if ended {
 			return c, err
-		case f != nil:
-			return f.target, nil
+		}
+		var settled <-chan struct{}
+		if f != nil {
+			settled = f.settled
 		}
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-begun:
+		case <-settled:
+			return f.target, nil
 		case <-news:
 		}
 	}
@@ -279,19 +296,14 @@ func (n gatehouse) Open(ctx context.Context, id content.ID) (gateway.Content, er
 	if c, ok := n.store.Get(id); ok && c.Complete() && len(known) > 0 {
 		return &reading{Content: c, release: c.Hold()}, nil
 	}
-	g, err := n.gates.join(ctx, n.Node, id, known)
+	g, c, err := n.gates.open(ctx, n.Node, id, known)
 	if err != nil {
-		return nil, err
-	}
-	c, err := g.wait(ctx)
-	if err != nil {
-		g.come(-1)
 		if n.Holds(id) && len(known) == 0 && errors.Is(err, content.ErrNotFound) {
 			return nil, &gateway.Error{Status: http.StatusGone, Next: "Ask the publisher for a new release: p2pnode add --name N on the publisher's node", Err: fmt.Errorf("%s is here, but who published it may not publish now: %w", id.Short(), err)}
 		}
 		return nil, n.explainGate(err)
 	}
-	return &reading{Content: c, gate: g, release: c.Hold()}, nil
+	return &reading{Content: c, gate: g, id: n.gates.readings.Add(1), release: c.Hold()}, nil
 }
 
 // explainGate makes of an error what the gateway can answer.
@@ -346,57 +358,64 @@ func (n gatehouse) WriteCAR(w io.Writer, root cid.Cid, data []byte) error {
 type reading struct {
 	*store.Content
 	gate    *gate  // nil if all was here
+	id      uint64 // of the reader, at the flow
 	release func() // lets it be evicted again
 
-	mu    sync.Mutex
-	asked *flow.Flow // the last that was told what is wanted
+	mu     sync.Mutex
+	wanted []int  // the last that was
+	told   *fetch // that knows
 }
 
 // Want implements gateway.Content.
-func (r *reading) Want(ctx context.Context, chunks ...int) error {
-	for first := true; ; first = false {
-		changed := r.Changed()
-		if r.has(chunks[0]) {
-			r.prefer(chunks[1:], first)
-			return nil
-		}
-		if r.gate == nil {
+func (r *reading) Want(ctx context.Context, at int64, chunks ...int) error {
+	return r.wait(ctx, chunks, func() bool { return r.hasAt(chunks[0], at) })
+}
+
+// wait has chunks brought first, and waits for what is wanted of the first.
+func (r *reading) wait(ctx context.Context, chunks []int, here func() bool) error {
+	if r.gate == nil {
+		if !here() {
 			return fmt.Errorf("chunk %d of %v was here: %w", chunks[0], r.ID(), content.ErrCorrupt)
 		}
-		_, begun, news, ended, _, err := r.gate.state()
-		switch {
-		case ended && err != nil:
-			return err
-		case ended && !r.has(chunks[0]):
-			return fmt.Errorf("chunk %d of %v: %w", chunks[0], r.ID(), content.ErrNotFound)
-		case ended:
+		return nil
+	}
+	for {
+		f, news, ended, _, err := r.gate.state()
+		if !ended {
+			r.prefer(f, chunks)
+		}
+		if here() {
 			return nil
 		}
-		r.prefer(chunks, first)
+		grown := r.Grown()
+		switch {
+		case here():
+			return nil
+		case ended && err != nil:
+			return err
+		case ended:
+			return fmt.Errorf("chunk %d of %v: %w", chunks[0], r.ID(), content.ErrNotFound)
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-changed:
-		case <-begun:
+		case <-grown:
 		case <-news:
 		}
 	}
 }
 
-// prefer tells the flow what is wanted, once for each flow and want.
-func (r *reading) prefer(chunks []int, first bool) {
-	if r.gate == nil || len(chunks) == 0 {
-		return
-	}
-	f, _, _, ended, _, _ := r.gate.state()
-	if f == nil || ended {
-		return
-	}
+// prefer tells the fetch what is wanted of what isn't here, once for each fetch and
+// want.
+func (r *reading) prefer(f *fetch, chunks []int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if first || r.asked != f.flow {
-		r.asked = f.flow
-		f.flow.Prefer(chunks...)
+	if r.told == f && slices.Equal(r.wanted, chunks) {
+		return
+	}
+	r.told, r.wanted = f, chunks
+	if missing := slices.DeleteFunc(slices.Clone(chunks), r.has); len(missing) > 0 {
+		f.prefer(r.id, missing)
 	}
 }
 
@@ -404,6 +423,19 @@ func (r *reading) prefer(chunks []int, first bool) {
 func (r *reading) has(chunk int) bool {
 	blocks, ok := r.Blocks(chunk)
 	return ok && bits.OnesCount64(r.Verified(chunk)) == len(blocks)
+}
+
+// hasAt reports whether the block of a chunk is here that holds byte at of the
+// content.
+func (r *reading) hasAt(chunk int, at int64) bool {
+	blocks, _ := r.Blocks(chunk)
+	end := r.Layout().Chunk(chunk)
+	for i, b := range blocks {
+		if end += int64(b.Size); at < end {
+			return r.Verified(chunk)>>i&1 != 0
+		}
+	}
+	return false
 }
 
 // WriteCAR implements gateway.Content.
@@ -415,6 +447,9 @@ func (r *reading) WriteCAR(ctx context.Context, w io.Writer) error {
 func (r *reading) Close() error {
 	r.release()
 	if r.gate != nil {
+		if f, _, _, _, _ := r.gate.state(); f != nil {
+			f.prefer(r.id, nil)
+		}
 		r.gate.come(-1)
 	}
 	return nil
@@ -435,7 +470,7 @@ func (p patient) Node(chunk int) ([]byte, bool) {
 	for i := chunk; i < min(chunk+carAhead, len(p.Manifest().Chunks)); i++ {
 		wanted = append(wanted, i)
 	}
-	if p.Want(p.ctx, wanted...) != nil {
+	if p.wait(p.ctx, wanted, func() bool { return p.has(chunk) }) != nil {
 		return nil, false
 	}
 	return p.reading.Node(chunk)

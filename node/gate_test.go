@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/p2pnode/p2pnode/bandwidth"
@@ -188,6 +190,57 @@ func TestGatewayStopsWhenItsReadersLeft(t *testing.T) {
 	if res := branch.get(added.Content, out); res.Here < here {
 		t.Errorf("%d of %d bytes were still here", res.Here, here)
 	}
+}
+
+// Who asks about a content, or looks into its folder, has nothing of it fetched. A
+// get that comes meanwhile doesn't wait for readers.
+func TestGatewayFetchesWhatIsRead(t *testing.T) {
+	hq, branch, url := slowly(t, 1<<30)
+	folder := filepath.Join(t.TempDir(), "films")
+	sample(t, filepath.Join(folder, "film.mp4"), 8<<20, 1)
+	added := hq.add(api.AddRequest{Paths: []string{folder}})
+	for _, x := range []struct{ method, path string }{{"HEAD", "film.mp4"}, {"GET", ""}, {"HEAD", ""}} {
+		if res, _, _ := answer(t, x.method, url+"/content/"+added.Content+"/"+x.path); res.StatusCode != 200 {
+			t.Errorf("%s %q: %s", x.method, x.path, res.Status)
+		}
+	}
+	c, ok := branch.node.store.Get(mustID(t, added.Content))
+	all := branch.node.fetches.all()
+	if !ok || len(all) != 1 {
+		t.Fatalf("held: %t; %d fetches", ok, len(all))
+	}
+	if _, flows := all[0].flowStatus(); flows || c.Progress() > 0 {
+		t.Errorf("%d bytes came", c.Progress())
+	}
+	branch.get(added.Content, filepath.Join(t.TempDir(), "films"))
+}
+
+// Who waits for a content that another reader asked for, and then left, isn't told
+// that somebody left.
+func TestGatewayReadersLeaveAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := newGateTable() // nobody takes what is begun yet
+		one, leave := context.WithCancel(t.Context())
+		left, told := make(chan error, 1), make(chan error, 1)
+		go func() {
+			_, _, err := table.open(one, nil, content.ID{1}, nil)
+			left <- err
+		}()
+		synctest.Wait()
+		go func() {
+			_, _, err := table.open(t.Context(), nil, content.ID{1}, nil)
+			told <- err
+		}()
+		synctest.Wait()
+		leave()
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Errorf("who left is told %v", err)
+		}
+		(<-table.begin).end(nil, content.ErrNoSpace)
+		if err := <-told; !errors.Is(err, content.ErrNoSpace) {
+			t.Errorf("who stayed is told %v", err)
+		}
+	})
 }
 
 // What isn't there, and what may not be served, is told apart.

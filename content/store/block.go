@@ -249,6 +249,8 @@ func (c *Content) count(chunk, block int, l blockList) (fresh bool, err error) {
 	if done {
 		p.have.Add(uint32(chunk))
 		c.tell()
+	} else {
+		c.tellGrown()
 	}
 	c.fresh.mark(time.Now(), chunk, bit, len(c.manifest.Chunks))
 	due := p.written >= c.store.cfg.SyncBytes || c.whole()

@@ -59,7 +59,8 @@ type Content struct {
 	lost      map[int]uint64 // blocks that count no more, until partial says so
 	unsettled bool           // the folder's entries may not be on the disk
 	crashed   bool           // nor those of files, since it was not closed
-	changed   chan struct{}  // nil until somebody waits
+	changed   chan struct{}  // nil until somebody waits; so is grown
+	grown     chan struct{}
 	releases  [][]byte
 
 	inPlace    bool               // it stands on files of the user's, or did; never changes
@@ -238,11 +239,34 @@ var over = func() chan struct{} {
 	return c
 }()
 
+// Grown is Changed for who reads blocks and not only chunks: its channel is closed
+// too once another block is verified.
+func (c *Content) Grown() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.end != nil {
+		return over
+	}
+	if c.grown == nil {
+		c.grown = make(chan struct{})
+	}
+	return c.grown
+}
+
 // tell wakes those who wait for a change. It is called with mu held.
 func (c *Content) tell() {
 	if c.changed != nil {
 		close(c.changed)
 		c.changed = nil
+	}
+	c.tellGrown()
+}
+
+// tellGrown wakes those who wait for a block. It is called with mu held.
+func (c *Content) tellGrown() {
+	if c.grown != nil {
+		close(c.grown)
+		c.grown = nil
 	}
 }
 

@@ -110,7 +110,7 @@ func (c *core) step(now time.Time, ev event) {
 	case ended:
 		c.end(now, ev)
 	case prefer:
-		c.prefer(now, ev.Chunks)
+		c.prefer(now, ev.Reader, ev.Chunks)
 	case tick:
 		c.tick(now)
 	}

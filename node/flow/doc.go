@@ -24,8 +24,9 @@
 // that were begun come first, then those that fewest sources have, then by a
 // shuffle that every node makes with a seed of its own, so that nodes that start
 // together fetch different chunks and have something to give each other
-// (order.go). What somebody waits for, who reads the content while it comes, goes
-// before all of these (prefer.go). A block is asked of one source at a time: a bad
+// (order.go). What readers wait for, who read the content while it comes, goes
+// before all of these, each reader's in turn, and what was asked for and not begun
+// makes way (prefer.go). A block is asked of one source at a time: a bad
 // one has one culprit. The exception is a hedge.
 //
 // A source holds at most its window: twice what it delivers in its latency and

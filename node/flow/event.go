@@ -87,8 +87,12 @@ type (
 		Request requestID
 		Outcome Outcome
 	}
-	// prefer: somebody waits for these chunks, for the first of them most.
-	prefer struct{ Chunks []int }
+	// prefer: a reader waits for the first of these chunks, and then for the next.
+	// What it waited for before it doesn't any more.
+	prefer struct {
+		Reader uint64
+		Chunks []int
+	}
 	// tick: time passed. Every 100 ms while something is asked.
 	tick struct{}
 )

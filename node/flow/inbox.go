@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -40,19 +41,21 @@ func (b *inbox) put(evs ...event) {
 	b.ring()
 }
 
-// prefer adds a prefer event, or makes the last one say it too: readers that skip
-// about in a content may call often.
-func (b *inbox) prefer(chunks []int) {
+// prefer adds a prefer event, or changes what the reader's last one says: readers
+// that skip about in a content may call often.
+func (b *inbox) prefer(reader uint64, chunks []int) {
+	ev := prefer{reader, slices.Clone(chunks[:min(len(chunks), maxFirst)])}
 	b.mu.Lock()
-	if n := len(b.events); n > 0 && !b.closed {
-		if last, ok := b.events[n-1].event.(prefer); ok {
-			b.events[n-1].event = prefer{merge(chunks, last.Chunks)}
+	for i := range b.events {
+		last, ok := b.events[i].event.(prefer)
+		if ok && last.Reader == reader {
+			b.events[i].event = ev
 			b.mu.Unlock()
 			return // it has been rung for
 		}
 	}
 	b.mu.Unlock()
-	b.put(prefer{merge(chunks, nil)})
+	b.put(ev)
 }
 
 func (b *inbox) add(src Source) {

@@ -49,8 +49,12 @@ type order struct {
 	at     []uint32 // position -> chunk
 	levels [levels]bitset
 	bare   int // chunks not done that no source has
-	// first has the chunks that somebody waits for, the most urgent first: at most
-	// maxFirst, each once, none that is here. They stand in their levels too.
+	// longings is what readers wait for: one for each of them, at most maxFirst,
+	// the oldest first.
+	longings []longing
+	// first has the chunks of these: what each reader waits for, then what each reads
+	// next, and so on. At most maxFirst, each once, none that is here. They stand in
+	// their levels too.
 	first []int
 	// changes grows whenever a chunk comes to stand in a level.
 	changes uint64

@@ -21,11 +21,11 @@ func TestPreferredChunksComeFirst(t *testing.T) {
 		defer a.leave()
 		f := newFlow(m)
 		f.Add(a)
-		f.Prefer(399) // before Run too
+		f.Prefer(1, 399) // before Run too
 		_, done := start(t, f)
 		for _, chunk := range []int{399, 200, 7, 350, 100} {
 			began := time.Now()
-			f.Prefer(chunk, chunk-1)
+			f.Prefer(1, chunk, chunk-1)
 			for !m.Have().Contains(uint32(chunk)) {
 				time.Sleep(10 * time.Millisecond)
 			}
@@ -36,7 +36,7 @@ func TestPreferredChunksComeFirst(t *testing.T) {
 		if err := wait(t, done, time.Minute); err != nil {
 			t.Fatal(err)
 		}
-		f.Prefer(1) // and after it: nothing
+		f.Prefer(1, 1) // and after it: nothing
 		checkWhole(t, m, a)
 	})
 }
@@ -44,14 +44,53 @@ func TestPreferredChunksComeFirst(t *testing.T) {
 func TestPreferringOftenCostsOneEvent(t *testing.T) {
 	b := newInbox()
 	for i := range 100_000 {
-		b.prefer([]int{i, i + 1})
+		b.prefer(uint64(i%2), []int{i, i + 1})
 	}
 	events, _ := b.take(nil)
-	if len(events) != 1 {
+	if len(events) != 2 {
 		t.Fatalf("%d events", len(events))
 	}
-	got := events[0].event.(prefer).Chunks
-	if len(got) != maxFirst || !slices.Equal(got[:3], []int{99_999, 100_000, 99_998}) {
-		t.Errorf("%d chunks, first %v", len(got), got[:3])
+	for i, ev := range events {
+		if got := ev.event.(prefer); got.Reader != uint64(i) || !slices.Equal(got.Chunks, []int{99_998 + i, 99_999 + i}) {
+			t.Errorf("the last of a reader is %v", got)
+		}
 	}
+}
+
+// Readers get what they wait for in turn: one that reads as fast as it comes doesn't
+// keep the others waiting, each of which waits for a chunk at a time.
+func TestReadersTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOriginal(t, 400)
+		var total int64
+		for _, c := range o.manifest.Chunks {
+			total += int64(c.Size)
+		}
+		m := newTarget(o)
+		a := newMemSource(o, "a", float64(total)/100) // 4 chunks a second
+		defer a.leave()
+		f := newFlow(m)
+		f.Add(a)
+		_, done := start(t, f)
+		read := [4]int{} // chunks
+		for range 1000 {
+			for i := range read {
+				for m.Have().Contains(uint32(100*i + read[i])) {
+					read[i]++
+				}
+				next := 100*i + read[i]
+				f.Prefer(uint64(i), next, next+1, next+2, next+3, next+4)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		for i, n := range read {
+			if n < 6 || n > 14 {
+				t.Errorf("reader %d got %d chunks of 40 in 10 s", i, n)
+			}
+		}
+		if err := wait(t, done, 2*time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		checkWhole(t, m, a)
+	})
 }

@@ -166,6 +166,13 @@ func (m *model) check(t fataler) {
 			t.Fatalf("preferred: %v", c.order.first)
 		}
 	}
+	readers := make(map[uint64]bool)
+	for _, l := range c.order.longings {
+		if readers[l.reader] || len(l.chunks) == 0 {
+			t.Fatalf("longings: %v", c.order.longings)
+		}
+		readers[l.reader] = true
+	}
 	if bare != c.order.bare || missing != c.tally.missing {
 		t.Fatalf("bare %d and missing %d, counted as %d and %d", bare, missing, c.order.bare, c.tally.missing)
 	}
@@ -337,7 +344,7 @@ func (m *model) anything(t *rapid.T) {
 	case "tick":
 		m.step(t, tick{})
 	case "prefer":
-		m.step(t, prefer{rapid.SliceOfN(rapid.IntRange(-1, len(m.verified)), 0, 4).Draw(t, "preferred")})
+		m.step(t, prefer{rapid.Uint64Range(0, 3).Draw(t, "reader"), rapid.SliceOfN(rapid.IntRange(-1, len(m.verified)), 0, 4).Draw(t, "preferred")})
 	case "wait":
 		m.now = m.now.Add(time.Duration(rapid.Uint32Range(1, 5000).Draw(t, "ms")) * time.Millisecond)
 		m.step(t, tick{})

@@ -89,12 +89,13 @@ func (f *Flow) resume() {
 // be called before Run and while it runs; after that it does nothing.
 func (f *Flow) Add(src Source) { f.inbox.add(src) }
 
-// Prefer has these chunks (indices in the manifest) asked for before any others,
-// in this order, for whoever reads a content while it comes. Those of a later call
-// go before those of an earlier one; what is here, or not in the content, is
-// ignored, and so is what was asked for longest ago if it gets more than 64. It
-// doesn't block, and may be called at any time and often.
-func (f *Flow) Prefer(chunks ...int) { f.inbox.prefer(chunks) }
+// Prefer has these chunks (indices in the manifest) asked for before any others, in
+// this order, for a reader of a content that still comes; it takes the place of what
+// the same reader preferred before, which may be all: then it has left. Readers take
+// turns: what each wants first is asked for before what any wants next. What is here,
+// or not in the content, is ignored, and so is what is over 64 chunks, or 64 readers.
+// It doesn't block, and may be called at any time and often.
+func (f *Flow) Prefer(reader uint64, chunks ...int) { f.inbox.prefer(reader, chunks) }
 
 // Need gives a token when more sources are wanted: some chunk is at none of them,
 // or none of them does what it should. While that lasts it comes again, after 1 s

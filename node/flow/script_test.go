@@ -40,7 +40,7 @@ var update = flag.Bool("update", false, "write what the core does into testdata"
 //	0s chunk a 3                  list, all blocks asked for, end
 //	0s end a 3 sent               refused, busy, gone, cancelled
 //	0s leave a
-//	0s prefer 3 0-2               somebody waits for these
+//	0s prefer 3 0-2               a reader waits for these; "by 2 3 0-2": another one
 //	5s tick                       ticks every 100 ms from the last event to then
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -114,7 +114,15 @@ func (s *script) run(f []string) error {
 	}
 	s.now = at
 	if f[1] == "prefer" {
-		s.step("", prefer{numbers(f[2:])})
+		ev := prefer{Reader: 1}
+		if f = f[2:]; len(f) > 1 && f[0] == "by" {
+			if ev.Reader, err = strconv.ParseUint(f[1], 10, 64); err != nil {
+				return err
+			}
+			f = f[2:]
+		}
+		ev.Chunks = numbers(f)
+		s.step("", ev)
 		return nil
 	}
 	name := f[2]

@@ -3,7 +3,8 @@
 //
 // A Library (the node's) opens a content, which may be here whole, on its way, or
 // elsewhere; the gateway turns it into answers and tells the library which chunk it
-// waits for, so that what a player skips to comes next.
+// waits for, so that what a player skips to comes next. Nothing but the manifest is
+// fetched for who only asks about a file, or looks into a folder.
 //
 //	GET|HEAD /content/{id}[/path]              a file, or the list of a folder
 //	GET|HEAD /content/{NAME[@VERSION]}[/path]  redirects to the id (307)
@@ -13,7 +14,7 @@
 //
 // A file is answered with Range, HEAD, If-Range, If-None-Match and the like
 // (RFC 9110). What an id names never changes, so its ETag is strong and it may be
-// cached for ever. The first byte goes out as soon as its chunk is verified, and
+// cached for ever. The first byte goes out as soon as its block is verified, and
 // every block is hashed on its way out. If something fails before the first byte,
 // the answer is an error; after it the connection is cut, and whoever asks for the
 // rest (curl -C -, every browser) goes on from there. ?download asks a browser to

@@ -138,7 +138,7 @@ func (g *Gateway) file(ctx context.Context, w *writer, r *http.Request, c Conten
 		how = "attachment"
 	}
 	h.Set("Content-Disposition", mime.FormatMediaType(how, map[string]string{"filename": path.Base(f.Path)}))
-	in := newReader(ctx, c, i, g.cfg)
+	in := newReader(ctx, c, i, g.cfg, w.flush)
 	http.ServeContent(w, r, "", f.ModTime, in)
 	return in.err
 }

@@ -36,8 +36,9 @@ type Config struct {
 	// Requests bounds what is answered at once; more get 503. A player has two or
 	// three. Default 64.
 	Requests int
-	// Wait is how long an answer waits for the next chunk that it needs. Default
-	// 60 s: a chunk of 4 MiB, the largest usual one, at 600 kbit/s.
+	// Wait is how long an answer waits for the next block that it needs. Default
+	// 60 s: what comes before it of a chunk of 4 MiB, the largest usual one, at 600
+	// kbit/s.
 	Wait time.Duration
 	// Ahead is how many chunks beyond the one that is read are asked for first.
 	// Default 4: about 4 MiB, 5 s of video at 6 Mbit/s.
@@ -227,6 +228,13 @@ func (w *writer) extend() error {
 		return nil
 	}
 	return err
+}
+
+// flush sends what was written; before that, nothing.
+func (w *writer) flush() {
+	if w.sent {
+		_ = w.rc.Flush() // whoever is gone is noticed by the writing
+	}
 }
 
 // finish sends the status.

@@ -15,8 +15,8 @@ type Library interface {
 	// Resolve returns the content that NAME or NAME@VERSION stands for now.
 	Resolve(ctx context.Context, ref string) (content.ID, error)
 	// Open returns a content once its manifest is here and a release of it is
-	// known to be valid; what is missing of it is fetched for as long as somebody
-	// has it open. The caller closes it.
+	// known to be valid. Once anything is wanted that isn't here, all that is missing
+	// is fetched, for as long as somebody has it open. The caller closes it.
 	Open(ctx context.Context, id content.ID) (Content, error)
 	// Holds reports whether a content is here, if only in part; Whole, whether all
 	// of it is.
@@ -36,9 +36,10 @@ type Content interface {
 	Manifest() *content.Manifest
 	Layout() *content.Layout
 	// Want has these chunks fetched before others, in this order, and waits until
-	// the first of them is here.
-	Want(ctx context.Context, chunks ...int) error
-	// Blocks returns the blocks of a chunk that is here.
+	// the block that holds byte at of the content is here, which is in the first of
+	// them.
+	Want(ctx context.Context, at int64, chunks ...int) error
+	// Blocks returns the blocks of a chunk of which any is here.
 	Blocks(chunk int) ([]content.Block, bool)
 	ReadBlock(chunk, block int, buf []byte) ([]byte, error)
 	// WriteCAR writes the content as a CAR, waiting for what is not here yet.

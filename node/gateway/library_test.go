@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A shelf is a library in memory, whose contents may come chunk by chunk.
+// A shelf is a library in memory, whose contents may come block by block.
 type shelf struct {
 	fail error // of Open and Resolve, if set
 
@@ -33,10 +33,10 @@ type shelf struct {
 	wanted [][]int // of all Want calls that had to wait
 }
 
-// An item is a sample of which some chunks are here.
+// An item is a sample of which of each chunk the first so many blocks are here.
 type item struct {
 	*storetest.Sample
-	here    []bool
+	here    []int
 	changed chan struct{}
 	fail    error // of Want, if set
 }
@@ -44,7 +44,11 @@ type item struct {
 func newShelf(samples ...*storetest.Sample) *shelf {
 	s := &shelf{items: map[content.ID]*item{}, names: map[string]content.ID{}}
 	for _, x := range samples {
-		s.items[x.ID] = &item{Sample: x, here: slices.Repeat([]bool{true}, len(x.Nodes)), changed: make(chan struct{})}
+		here := make([]int, len(x.Blocks))
+		for i, blocks := range x.Blocks {
+			here[i] = len(blocks)
+		}
+		s.items[x.ID] = &item{Sample: x, here: here, changed: make(chan struct{})}
 	}
 	return s
 }
@@ -52,7 +56,7 @@ func newShelf(samples ...*storetest.Sample) *shelf {
 // away makes chunks of a content be missing.
 func (s *shelf) away(id content.ID, chunks ...int) {
 	for _, i := range chunks {
-		s.items[id].here[i] = false
+		s.items[id].here[i] = 0
 	}
 }
 
@@ -62,11 +66,19 @@ func (s *shelf) arrive(id content.ID, err error, chunks ...int) {
 	defer s.mu.Unlock()
 	x := s.items[id]
 	for _, i := range chunks {
-		x.here[i] = true
+		x.here[i] = len(x.Sample.Blocks[i])
 	}
 	x.fail = err
 	close(x.changed)
 	x.changed = make(chan struct{})
+}
+
+// begin makes the first blocks of a chunk come.
+func (s *shelf) begin(id content.ID, chunk, blocks int) {
+	s.mu.Lock()
+	s.items[id].here[chunk] = blocks
+	s.mu.Unlock()
+	s.arrive(id, nil)
 }
 
 func (s *shelf) Resolve(_ context.Context, ref string) (content.ID, error) {
@@ -99,7 +111,15 @@ func (s *shelf) Whole(id content.ID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x := s.items[id]
-	return x != nil && !slices.Contains(x.here, false)
+	if x == nil {
+		return false
+	}
+	for i, blocks := range x.Sample.Blocks {
+		if x.here[i] < len(blocks) {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *shelf) Block(_ context.Context, h content.Hash) ([]byte, error) {
@@ -147,7 +167,11 @@ func (o *opened) ID() content.ID              { return o.item.ID }
 func (o *opened) Manifest() *content.Manifest { return o.item.Sample.Manifest }
 func (o *opened) Layout() *content.Layout     { return content.NewLayout(o.item.Sample.Manifest) }
 func (o *opened) Encoded() content.Encoded    { return o.item.Encoded }
-func (o *opened) Node(i int) ([]byte, bool)   { return o.item.Nodes[i], o.Want(context.TODO(), i) == nil }
+func (o *opened) Node(i int) ([]byte, bool) {
+	last := o.Layout().Chunk(i) + int64(o.Manifest().Chunks[i].Size) - 1
+	return o.item.Nodes[i], o.Want(context.TODO(), last, i) == nil
+}
+
 func (o *opened) Blocks(chunk int) ([]content.Block, bool) {
 	return o.item.Sample.Blocks[chunk], true
 }
@@ -155,16 +179,21 @@ func (o *opened) Blocks(chunk int) ([]content.Block, bool) {
 func (o *opened) ReadBlock(chunk, block int, buf []byte) ([]byte, error) {
 	o.shelf.mu.Lock()
 	defer o.shelf.mu.Unlock()
-	if !o.item.here[chunk] {
+	if block >= o.item.here[chunk] {
 		return nil, content.ErrNotFound
 	}
 	return append(buf[:0], o.item.Block(chunk, block)...), nil
 }
 
-func (o *opened) Want(ctx context.Context, chunks ...int) error {
+func (o *opened) Want(ctx context.Context, at int64, chunks ...int) error {
+	end := o.Layout().Chunk(chunks[0])
+	block := slices.IndexFunc(o.item.Sample.Blocks[chunks[0]], func(b content.Block) bool {
+		end += int64(b.Size)
+		return at < end
+	})
 	for waited := false; ; waited = true {
 		o.shelf.mu.Lock()
-		here, fail, changed := o.item.here[chunks[0]], o.item.fail, o.item.changed
+		here, fail, changed := block < o.item.here[chunks[0]], o.item.fail, o.item.changed
 		if !here && !waited {
 			o.shelf.wanted = append(o.shelf.wanted, slices.Clone(chunks))
 		}

@@ -12,28 +12,28 @@ import (
 )
 
 // A reader reads a file of a content that may still be coming: it waits for each
-// chunk when it needs it, and has those behind it asked for meanwhile. It is an
+// block when it needs it, and has the chunks behind it asked for meanwhile. It is an
 // io.ReadSeeker for one goroutine.
 type reader struct {
 	ctx     context.Context
 	content Content
 	cfg     Config
-	starts  int // chunks of the content
+	flush   func() // sends what was read
+	starts  int    // chunks of the content
 	first   int64
 	size    int64 // of the file
 	pos     int64 // in the file
 	last    int   // the file's last chunk
 
-	chunk int    // that was waited for last; -1: none
 	block []byte // being read
 	at    int64  // where it begins, in the content
 	spare []byte
 	err   error // what ended the reading, for the caller
 }
 
-func newReader(ctx context.Context, c Content, file int, cfg Config) *reader {
+func newReader(ctx context.Context, c Content, file int, cfg Config, flush func()) *reader {
 	m := c.Manifest()
-	r := &reader{ctx: ctx, content: c, cfg: cfg, chunk: -1, starts: len(m.Chunks), size: m.Files[file].Size}
+	r := &reader{ctx: ctx, content: c, cfg: cfg, flush: flush, starts: len(m.Chunks), size: m.Files[file].Size}
 	for _, f := range m.Files[:file] {
 		r.first += f.Size
 	}
@@ -85,12 +85,10 @@ func (r *reader) Read(p []byte) (int, error) {
 
 // load reads the block that holds a position of the content.
 func (r *reader) load(at int64) error {
+	r.flush() // the next block may take a while
 	chunk := r.chunkAt(at)
-	if chunk != r.chunk {
-		if err := r.wait(chunk); err != nil {
-			return err
-		}
-		r.chunk = chunk
+	if err := r.wait(at, chunk); err != nil {
+		return err
 	}
 	blocks, ok := r.content.Blocks(chunk)
 	if !ok {
@@ -115,8 +113,8 @@ func (r *reader) load(at int64) error {
 	return fmt.Errorf("chunk %d is shorter than its list says: %w", chunk, content.ErrFormat)
 }
 
-// wait waits until a chunk is here.
-func (r *reader) wait(chunk int) error {
+// wait waits until the block that holds a position of a chunk is here.
+func (r *reader) wait(at int64, chunk int) error {
 	ctx, cancel := context.WithTimeoutCause(r.ctx, r.cfg.Wait, errLate)
 	defer cancel()
 	wanted := make([]int, 0, 1+r.cfg.Ahead)
@@ -124,11 +122,11 @@ func (r *reader) wait(chunk int) error {
 		wanted = append(wanted, i)
 	}
 	began := time.Now()
-	err := r.content.Want(ctx, wanted...)
+	err := r.content.Want(ctx, at, wanted...)
 	if err != nil && context.Cause(ctx) == errLate {
 		return fmt.Errorf("the next bytes didn't come in %s: %w", time.Since(began).Round(time.Second), context.DeadlineExceeded)
 	}
 	return err
 }
 
-var errLate = errors.New("a chunk took too long")
+var errLate = errors.New("a block took too long")

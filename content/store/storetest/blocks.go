@@ -146,10 +146,18 @@ func (s suite[C, S, T]) changes(t *testing.T) {
 			t.Fatal("told of a chunk before it is whole")
 		default:
 		}
+		grown := c.Grown()
+		select {
+		case <-grown:
+			t.Fatal("told of a block before it is here")
+		default:
+		}
 		put(t, c, sample, Ref{0, block})
+		<-grown // or the test times out
 	}
-	<-changed // or the test times out
+	<-changed
 	changed = c.Changed()
+	grown := c.Grown()
 	select {
 	case <-changed:
 		t.Error("told of a change that was before the call")
@@ -159,7 +167,9 @@ func (s suite[C, S, T]) changes(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-changed
+	<-grown
 	<-c.Changed()
+	<-c.Grown()
 }
 
 func (s suite[C, S, T]) concurrent(t *testing.T) {

@@ -37,6 +37,7 @@ type Content interface {
 	Complete() bool
 	Progress() int64
 	Changed() <-chan struct{}
+	Grown() <-chan struct{}
 	WriteBlock(chunk, block int, data []byte) (fresh bool, err error)
 	ReadBlock(chunk, block int, buf []byte) ([]byte, error)
 	Flush(context.Context) error
