@@ -9,6 +9,7 @@ import (
 
 	ma "github.com/multiformats/go-multiaddr"
 
+	"github.com/p2pnode/p2pnode/content/store/disk"
 	"github.com/p2pnode/p2pnode/node/origin"
 	"github.com/p2pnode/p2pnode/node/trust"
 )
@@ -71,6 +72,8 @@ type Config struct {
 	// Line is told of every TCP connection once its remote is admitted, and may
 	// count or hold its bytes (below TLS): see trust.Line. Default: none.
 	Line func(remote trust.Credential) trust.Line
+
+	disk disk.FS // that the store is on; nil is the system's, tests have others
 }
 
 // An APIMode says whether a node serves the local API.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/p2pnode/p2pnode/bandwidth"
@@ -35,10 +36,42 @@ type delivery struct {
 	release signedRelease
 	id      content.ID
 	fetch   *fetch
+	before  brought // by fetches before that one
+	running bool    // a fetch was under way: it isn't given up for the disk any more
 	tried   func() []string
 	here    int64 // bytes held before
 	written int64 // of the user's copy
 	total   int64 // of the content, once it is written
+
+	disk    error         // what the store's disk refuses, while that is waited for
+	stuckAt int64         // bytes that were here when it was waited for last
+	nextTry time.Duration // until the disk is tried again
+}
+
+// brought is what fetches brought.
+type brought struct {
+	local  int64 // from this disk
+	from   api.ByLink
+	wasted api.Wasted
+}
+
+// brought returns what a fetch brought so far.
+func (f *fetch) brought() brought {
+	b := brought{local: f.localBytes()}
+	if fs, ok := f.flowStatus(); ok {
+		b.from, _, b.wasted = byLink(fs)
+	}
+	return b
+}
+
+func (b brought) plus(o brought) brought {
+	b.local += o.local
+	b.from.LAN += o.from.LAN
+	b.from.WAN += o.from.WAN
+	b.from.Origin += o.from.Origin
+	b.wasted.Duplicate += o.wasted.Duplicate
+	b.wasted.Corrupt += o.wasted.Corrupt
+	return b
 }
 
 // Get implements api.Node.
@@ -64,30 +97,10 @@ func (l local) Get(ctx context.Context, r api.GetRequest, report func(api.FlowSt
 		ctx, cancel = context.WithTimeout(ctx, d.patience)
 		defer cancel()
 	}
-	c, err := d.bring(ctx)
+	defer l.gets.add(d)()
+	c, output, err := d.deliver(ctx, r)
 	if err != nil {
-		return api.GetResult{}, d.explain(err)
-	}
-	if r.Move && c.Pinned() { // what is published here, too: nobody else may have it
-		return api.GetResult{}, api.Errorf(api.Usage, "Leave out --move, or unpin it first: p2pnode content unpin "+c.ID().String(), "%s is pinned: this node is to keep it", d.ref)
-	}
-	output := d.output(c, r.Output)
-	options := store.ExportOptions{Overwrite: r.Overwrite, Durable: r.Move, Progress: d.wrote}
-	switch {
-	case r.Move:
-		options.Link = store.MayLink
-	case r.Link:
-		options.Link = store.MustLink
-	}
-	err = c.Export(ctx, output, options)
-	if errors.Is(err, content.ErrCorrupt) { // some of it went bad since it came
-		if c, err = d.bring(ctx); err != nil {
-			return api.GetResult{}, d.explain(err)
-		}
-		err = c.Export(ctx, output, options)
-	}
-	if err != nil {
-		return api.GetResult{}, d.explainExport(output, err)
+		return api.GetResult{}, err
 	}
 	res := d.result(c, output)
 	if r.Move {
@@ -97,6 +110,53 @@ func (l local) Get(ctx context.Context, r api.GetRequest, report func(api.FlowSt
 		res.Moved = true
 	}
 	return res, nil
+}
+
+// exports bounds how often a copy is begun anew because what was here isn't any
+// more. That the disk failed doesn't count: it is waited for.
+const exports = 4
+
+// deliver brings the content here and writes the copy.
+func (d *delivery) deliver(ctx context.Context, r api.GetRequest) (c *store.Content, output string, err error) {
+	for try := 1; ; try++ {
+		if c, err = d.bring(ctx); err != nil {
+			return nil, "", d.explain(err)
+		}
+		if r.Move && c.Pinned() { // what is published here, too: nobody else may have it
+			return nil, "", api.Errorf(api.Usage, "Leave out --move, or unpin it first: p2pnode content unpin "+c.ID().String(), "%s is pinned: this node is to keep it", d.ref)
+		}
+		output = d.output(c, r.Output)
+		options := store.ExportOptions{Overwrite: r.Overwrite, Durable: r.Move, Progress: d.wrote}
+		switch {
+		case r.Move:
+			options.Link = store.MayLink
+		case r.Link:
+			options.Link = store.MustLink
+		}
+		err = c.Export(ctx, output, options)
+		if err == nil {
+			return c, output, nil
+		}
+		d.wrote(0, 0)
+		switch {
+		case ctx.Err() != nil:
+			return nil, "", d.explain(ctx.Err())
+		case c.Failed() && ofDisk(err):
+			try--
+			if err := d.awaitDisk(ctx, err); err != nil {
+				return nil, "", d.explain(err)
+			}
+		case try == exports || !d.isLost(c, err):
+			return nil, "", d.explainExport(output, err)
+		}
+	}
+}
+
+// isLost reports whether an export failed because some of the content isn't here
+// any more: it went bad, was evicted since it came, or the disk lost it.
+func (d *delivery) isLost(c *store.Content, err error) bool {
+	now, ok := d.node.store.Get(c.ID())
+	return errors.Is(err, content.ErrCorrupt) || !ok || now != c || !c.Complete()
 }
 
 // output returns where the copy goes: a file given a folder goes into it, as with
@@ -121,16 +181,51 @@ func (d *delivery) bring(ctx context.Context) (*store.Content, error) {
 	d.mu.Lock()
 	d.id = id
 	d.mu.Unlock()
-	if c, ok := d.node.store.Get(id); ok {
+	if c, ok := d.node.store.Get(id); ok && d.fetch == nil {
 		d.mu.Lock()
 		d.here = c.Progress()
 		d.mu.Unlock()
 	}
-	return d.node.fetch(ctx, wish{id: id, releases: known, patience: d.patience, seeds: d.seeds}, func(f *fetch) {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.fetch, d.tried = f, f.scout.Tried
-	})
+	for {
+		c, err := d.node.fetch(ctx, wish{id: id, releases: known, patience: d.patience, seeds: d.seeds}, d.follow)
+		if err == nil || !ofDisk(err) || !d.wasRunning() {
+			return c, err
+		}
+		if err := d.awaitDisk(ctx, err); err != nil {
+			return nil, err
+		}
+		known = d.node.stillValid(d.node.catalogue.of(id)) // the release may have come with the manifest
+	}
+}
+
+// follow is told the fetch that brings the content, and when it is another one.
+func (d *delivery) follow(f *fetch) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fetch != nil && d.fetch != f {
+		d.before = d.before.plus(d.fetch.brought())
+		d.running = d.running || d.fetch.isSettled()
+	}
+	d.fetch, d.tried = f, f.scout.Tried
+}
+
+// wasRunning reports whether a fetch for this get had a manifest and room.
+func (d *delivery) wasRunning() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.running || d.fetch.isSettled()
+}
+
+func (f *fetch) isSettled() bool {
+	if f == nil {
+		return false
+	}
+	select {
+	case <-f.settled:
+		return true
+	default:
+		return false
+	}
 }
 
 // identify returns which content is meant, and the releases that say so.
@@ -223,9 +318,10 @@ func (d *delivery) status() api.FlowStatus {
 	if d.id != (content.ID{}) {
 		st.Content = d.id.String()
 	}
-	written, total := d.written, d.total
+	id, written, total, before, disk := d.id, d.written, d.total, d.before, d.disk
 	d.mu.Unlock()
-	st.Local = f.localBytes()
+	sum := before.plus(f.brought())
+	st.Local, st.From, st.Wasted = sum.local, sum.from, sum.wasted
 	if c, ok := f.preparing(); ok {
 		st.Phase, st.Done, st.Total = api.Copying, c.Progress(), c.Manifest().Size()
 	}
@@ -235,7 +331,15 @@ func (d *delivery) status() api.FlowStatus {
 		if fs.Waiting != 0 {
 			st.Phase, st.Reason = api.Waiting, fs.Waiting.String()
 		}
-		st.From, st.Sources, st.Wasted = byLink(fs)
+		_, st.Sources, _ = byLink(fs)
+	}
+	if disk != nil {
+		st.Phase, st.Reason, st.Rate, st.Left, st.Sources = api.Waiting, api.ForDisk, 0, 0, api.ByLink{}
+		st.Detail, st.Next = d.node.diskText(disk)
+		if c, ok := d.node.store.Get(id); ok {
+			st.Done, st.Total = c.Progress(), c.Manifest().Size()
+		}
+		return st
 	}
 	if total > 0 {
 		st.Phase, st.Reason, st.Done, st.Total, st.Left = api.Writing, "", written, total, 0
@@ -262,17 +366,17 @@ func byLink(fs flow.Status) (from, sources api.ByLink, wasted api.Wasted) {
 
 func (d *delivery) result(c *store.Content, output string) api.GetResult {
 	d.mu.Lock()
-	f := d.fetch
+	f, before := d.fetch, d.before
 	m := c.Manifest()
 	r := api.GetResult{
 		Content: c.ID().String(), Name: d.release.Name, Version: d.release.Version, Output: output,
 		Size: m.Size(), Files: countFiles(m), Here: d.here, Verified: true, Elapsed: api.Seconds(time.Since(d.start)),
 	}
 	d.mu.Unlock()
-	if fs, ok := f.flowStatus(); ok {
-		r.Local = f.localBytes()
-		r.Here = fs.Resumed - r.Local
-		r.From, _, r.Wasted = byLink(fs)
+	sum := before.plus(f.brought())
+	r.Local, r.From, r.Wasted = sum.local, sum.from, sum.wasted
+	if fs, ok := f.flowStatus(); ok { // what it found here, but for what this get had brought
+		r.Here = max(0, fs.Resumed-sum.local-before.from.Total())
 	}
 	if r.Name == "" {
 		if known := d.node.catalogue.of(c.ID()); len(known) > 0 {
@@ -306,6 +410,11 @@ func (d *delivery) explain(err error) error {
 		return api.Errorf(api.NotPermitted, "Ask the publisher for a release: p2pnode add --name N on the publisher's node", "%w", err)
 	case errors.Is(err, content.ErrNoSpace):
 		return api.Errorf(api.NoSpace, makeRoom+", then run the same command again", "%w", err)
+	case errors.Is(err, syscall.EROFS):
+		return api.Errorf(api.Failed, "Mount the disk of "+d.node.store.Dir()+" for writing, then run the same command again", "%w", err)
+	case errors.Is(err, context.DeadlineExceeded) && d.disk != nil:
+		detail, _ := d.node.diskText(d.disk)
+		return api.Errorf(api.TimedOut, again, "%s is not complete after %s, it waits for disk: %s: %w", d.ref, roughly(time.Since(d.start)), detail, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		if d.fetch.hadSource() {
 			why := "its sources are slow"

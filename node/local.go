@@ -95,6 +95,9 @@ func (l local) warnings(st api.Status) []api.Warning {
 			Next: "Check the disk of the data folder; once it works the node goes on by itself"})
 		break // one says it all
 	}
+	if w, ok := l.gets.waiting(); ok {
+		out = append(out, w)
+	}
 	if err := l.store.Room(0); err != nil {
 		out = append(out, api.Warning{Code: "low-space", Message: err.Error(), Next: makeRoom})
 	} else if s := st.Store; s.Used >= s.Quota-s.Quota/20 && s.Pinned >= s.Quota-s.Quota/5 {

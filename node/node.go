@@ -58,6 +58,7 @@ type Node struct {
 type members struct {
 	catalogue *catalogue
 	fetches   fetchTable
+	gets      gets
 	gates     *gateTable
 	ring      *flow.Ring
 	bans      *bans
@@ -77,6 +78,7 @@ func New(cfg Config, log *zap.Logger) (_ *Node, err error) {
 			catalogue: newCatalogue(), fetches: fetchTable{byID: make(map[content.ID]*fetch)},
 			gates: newGateTable(),
 			ring:  flow.NewRing(0), bans: newBans(), repairs: newRepairs(),
+			gets: newGets(),
 		},
 	}
 	defer func() {
@@ -161,7 +163,7 @@ func (n *Node) openStore() (err error) {
 		return err
 	}
 	n.store, err = store.Open(store.Config{
-		Dir: dir, Quota: n.cfg.CacheQuota, QuotaShare: n.cfg.CacheQuotaShare, Floor: n.cfg.CacheFloor,
+		Dir: dir, FS: n.cfg.disk, Quota: n.cfg.CacheQuota, QuotaShare: n.cfg.CacheQuotaShare, Floor: n.cfg.CacheFloor,
 		ScrubPeriod: n.cfg.ScrubPeriod, ScrubRate: n.cfg.ScrubRate, PageBudget: pages,
 		Hooks: store.Hooks{Evicted: n.withdraw, Damaged: n.repairs.add},
 	}, n.log.Named("store"))

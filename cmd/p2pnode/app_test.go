@@ -140,11 +140,40 @@ func TestFlowTextSaysWhatGoesOn(t *testing.T) {
 		"pos 7.2  34 %  500/1431 MiB  9.6 MB/s  lan 2 wan 1  ETA 0:14": {Name: "pos", Version: "7.2", Phase: api.Fetching, Done: 500 << 20, Total: 1431 << 20, Rate: 8 * 9_600_000, Sources: api.ByLink{LAN: 2, WAN: 1}, Left: api.Seconds(14 * time.Second)},
 		"bafyreib2…itae  looking for it  0:03  lan 0 wan 0":            {Phase: api.Finding, Elapsed: api.Seconds(3 * time.Second)},
 		"pos 7.2  50 %  1/2 B  waiting: no-source":                     {Name: "pos", Version: "7.2", Phase: api.Waiting, Reason: "no-source", Done: 1, Total: 2},
+		"pos 7.2  50 %  1/2 B  waiting for disk: /d: full":             {Name: "pos", Version: "7.2", Phase: api.Waiting, Reason: api.ForDisk, Detail: "/d: full", Done: 1, Total: 2},
 		"pos 7.2  100 %  2/2 B  writing":                               {Name: "pos", Version: "7.2", Phase: api.Writing, Done: 2, Total: 2},
 	} {
 		if got := flowText(fakeID, s); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
+	}
+}
+
+// What a get waits for is told once, with what to do, and so is its end.
+func TestWaitingForDiskIsToldOnce(t *testing.T) {
+	a := &app{chosen: "/d"}
+	full := api.FlowStatus{Phase: api.Waiting, Reason: api.ForDisk, Detail: "full", Next: "Make room: p2pnode content ls"}
+	var n diskNotice
+	for i, step := range []struct {
+		s    api.FlowStatus
+		want string
+	}{
+		{api.FlowStatus{Phase: api.Fetching}, ""},
+		{full, "p2pnode: waiting for disk: full\nMake room: p2pnode --data /d content ls"},
+		{full, ""},
+		{api.FlowStatus{Phase: api.Fetching}, "p2pnode: the disk takes writes again"},
+		{api.FlowStatus{Phase: api.Waiting, Reason: "no-source"}, ""},
+	} {
+		if got := n.news(a, step.s); got != step.want {
+			t.Errorf("%d: %q, want %q", i, got, step.want)
+		}
+	}
+	var screen bytes.Buffer
+	m := &meter{w: &screen, mode: "live", width: func() int { return 12 }, stop: func() {}}
+	m.show("short", nil)
+	m.say(&screen, "told")
+	if want := "\rshort\r     \rtold\n"; screen.String() != want {
+		t.Errorf("%q, want %q", screen.String(), want)
 	}
 }
 

@@ -35,7 +35,10 @@ to them; with --move they are yours, and the node has the content no more. What 
 pinned, as all that was added here is, can't be moved.
 
 If nobody who has the content is found in 30 s, or in --timeout, the answer is
-what was tried, and exit code 11.`,
+what was tried, and exit code 11. Without room for it when it begins, nothing is
+fetched: exit code 15. If the disk of the node's store becomes full or can't be
+written to later, the get says so and waits; it goes on by itself once that is
+mended, unless --timeout ends it.`,
 		Example: `  p2pnode get pos-image -o ./pos-image.iso            the newest release
   p2pnode get pos-image@7.2 -o ./pos-image.iso
   p2pnode get pos-image@7.3 -o ./new.iso --seed ./pos-image.iso   only what changed
@@ -80,7 +83,13 @@ what was tried, and exit code 11.`,
 
 func (a *app) get(ctx context.Context, r api.GetRequest) error {
 	res, err := long(a, false, func(c *api.Client, m *meter) (api.GetResult, error) {
-		return c.Get(ctx, r, func(s api.FlowStatus) { m.show(flowText(r.Ref, s), s) })
+		var waits diskNotice
+		return c.Get(ctx, r, func(s api.FlowStatus) {
+			if text := waits.news(a, s); text != "" {
+				m.say(a.err, text)
+			}
+			m.show(flowText(r.Ref, s), s)
+		})
 	})
 	if errors.Is(context.Cause(ctx), errSignal) && err != nil {
 		return api.Errorf(api.Interrupted, "What is verified stays: the same command goes on from there", "get %s: interrupted", r.Ref)
@@ -117,6 +126,23 @@ func (a *app) get(ctx context.Context, r api.GetRequest) error {
 	})
 }
 
+// A diskNotice tells once, whatever progress is shown, that a get waits for the disk.
+type diskNotice struct{ next string }
+
+// news returns what to say, if anything.
+func (n *diskNotice) news(a *app, s api.FlowStatus) string {
+	waits := s.Phase == api.Waiting && s.Reason == api.ForDisk
+	switch {
+	case waits && n.next != s.Next:
+		n.next = s.Next
+		return "p2pnode: waiting for disk: " + s.Detail + "\n" + a.next(s.Next)
+	case !waits && n.next != "":
+		n.next = ""
+		return "p2pnode: the disk takes writes again"
+	}
+	return ""
+}
+
 // flowText is how a get stands, in a line. ref stands for the content until its
 // name is known.
 func flowText(ref string, s api.FlowStatus) string {
@@ -128,7 +154,7 @@ func flowText(ref string, s api.FlowStatus) string {
 		}
 	}
 	elapsed := time.Duration(s.Elapsed)
-	if s.Phase == api.Finding || s.Total == 0 {
+	if (s.Phase == api.Finding || s.Total == 0) && s.Reason != api.ForDisk {
 		return fmt.Sprintf("%s  looking for it  %s  lan %d wan %d", name, clock(elapsed), s.Sources.LAN, s.Sources.WAN)
 	}
 	line := fmt.Sprintf("%s  %s  %s", name, percent(s.Done, s.Total), share(s.Done, s.Total))
@@ -138,6 +164,9 @@ func flowText(ref string, s api.FlowStatus) string {
 	case api.Writing:
 		return line + "  writing"
 	case api.Waiting:
+		if s.Reason == api.ForDisk {
+			return line + "  waiting for disk: " + s.Detail
+		}
 		return line + "  waiting: " + s.Reason
 	}
 	line += fmt.Sprintf("  %s  lan %d wan %d", speed(s.Rate), s.Sources.LAN, s.Sources.WAN)

@@ -109,6 +109,14 @@ func (m *meter) show(text string, v any) {
 	}
 }
 
+// say writes lines that stay.
+func (m *meter) say(to io.Writer, lines string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.erase()
+	fmt.Fprintln(to, lines)
+}
+
 // draw writes text over the line that is there. Blanks do what escape sequences
 // would, and do it on every console.
 func (m *meter) draw(text string) {

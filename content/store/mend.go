@@ -181,3 +181,43 @@ func (s *Store) probe(dir string) error {
 	err := disk.ReplaceBytes(s.disk, dir, name, []byte(name))
 	return errors.Join(err, disk.RemoveIfThere(s.disk, filepath.Join(dir, name)))
 }
+
+// Ready returns an error while a content can't take what it lacks: its last sync
+// failed, it can't be loaded, or the disk refuses what is written or is too full.
+// It writes as much as a block to find out, so it is for who waits, now and then.
+func (s *Store) Ready(id content.ID) error {
+	if err := s.usable(); err != nil {
+		return err
+	}
+	s.mend.mu.Lock()
+	_, broken := s.mend.contents[id]
+	s.mend.mu.Unlock()
+	if broken {
+		return fmt.Errorf("content %v can't be read from disk yet: %s", id, s.Trouble()[id])
+	}
+	if c, ok := s.Get(id); ok {
+		if err := c.failure(); err != nil {
+			return err
+		}
+		room, err := c.Reserve()
+		if err != nil {
+			return err
+		}
+		room.Release()
+	} else if err := s.Room(0); err != nil {
+		return err
+	}
+	dir, err := disk.MakeTemp(s.disk, s.root(), newPrefix)
+	if err == nil {
+		err = disk.Write(s.disk, dir, "probe", make([]byte, content.MaxBlock))
+		s.discard(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("try the disk: %w", ifNoSpace(err))
+	}
+	return nil
+}
+
+// Failed reports whether a sync failed, and nothing is taken before Run has loaded
+// the content anew.
+func (c *Content) Failed() bool { return c.failure() != nil }

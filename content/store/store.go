@@ -310,8 +310,8 @@ func (s *Store) Close() error {
 	return errors.Join(index, g.Wait(), s.lock.Close())
 }
 
-// usable returns an error once the store is closed. It is called with folders
-// held.
+// usable returns an error once the store is closed. Who changes folders holds
+// folders.
 func (s *Store) usable() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

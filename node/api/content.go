@@ -108,9 +108,13 @@ const (
 	Finding  = "finding"  // nobody who has it is known yet
 	Copying  = "copying"  // what is on this disk already is looked for, and copied
 	Fetching = "fetching" // bytes arrive
-	Waiting  = "waiting"  // Reason says for what
+	Waiting  = "waiting"  // Reason says for what; it goes on by itself
 	Writing  = "writing"  // all verified, the user's copy is written
 )
+
+// ForDisk is the Reason of a get that waits until the disk of the node's store takes
+// writes again: Detail says what is wrong with it, Next what to do.
+const ForDisk = "disk"
 
 // A FlowStatus tells how a content on its way to this node stands.
 type FlowStatus struct {
@@ -118,7 +122,9 @@ type FlowStatus struct {
 	Name    string         `json:"name,omitempty"`
 	Version string         `json:"version,omitempty"`
 	Phase   string         `json:"phase"`
-	Reason  string         `json:"reason,omitempty"` // of waiting: discovery.Reason
+	Reason  string         `json:"reason,omitempty"` // of waiting: discovery.Reason, or ForDisk
+	Detail  string         `json:"detail,omitempty"` // of the reason, for people
+	Next    string         `json:"next,omitempty"`   // what to do about it, if there is something
 	Done    int64          `json:"done_bytes"`       // verified here, or written while Writing
 	Total   int64          `json:"total_bytes"`      // 0 until the manifest is here
 	Rate    bandwidth.Rate `json:"rate_bits_per_second"`
