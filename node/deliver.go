@@ -401,7 +401,12 @@ func countFiles(m *content.Manifest) int {
 func (d *delivery) explain(err error) error {
 	again := "Run the same command again: what is verified is kept, and it goes on from there"
 	var un *unfoundError
+	var gone *spoiltError
 	switch {
+	case errors.As(err, &gone):
+		e := api.Errorf(api.NotFound, "Put the file back as it was, or publish what is there now, on a publisher's node: p2pnode add "+gone.address+" --remote --name N", "%w", err)
+		e.Tried = d.attempts()
+		return e
 	case errors.As(err, &un):
 		e := api.Errorf(api.NotFound, "See who is connected: p2pnode peer ls. Check the network: p2pnode doctor. Wait longer: --timeout", "%w", err)
 		e.Tried = un.tried

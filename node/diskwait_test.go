@@ -134,10 +134,16 @@ func TestWaitingForTheDiskEnds(t *testing.T) {
 	if w, waits := till.node.gets.waiting(); waits {
 		t.Errorf("it waits still: %+v", w)
 	}
-	// What is here in part waits from the start.
-	_, err = till.node.API().Get(t.Context(), api.GetRequest{Ref: "image", Output: out, Timeout: api.Seconds(time.Second)}, nil)
-	if e := api.From(err); e.Code != api.TimedOut || !strings.Contains(e.Message, "waits for disk: "+till.node.store.Dir()+": read-only file system") {
-		t.Errorf("after its time: %+v", e)
+	// What is here in part waits from the start; with little time it finds nobody.
+	for limit := time.Second; ; limit *= 2 {
+		_, err = till.node.API().Get(t.Context(), api.GetRequest{Ref: "image", Output: out, Timeout: api.Seconds(limit)}, nil)
+		e := api.From(err)
+		if e.Code == api.TimedOut && strings.Contains(e.Message, "waits for disk: "+till.node.store.Dir()+": read-only file system") {
+			break
+		}
+		if limit > time.Minute {
+			t.Fatalf("after its time: %+v", e)
+		}
 	}
 	if _, err := os.Stat(out); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("something was written: %v", err)

@@ -253,11 +253,11 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 	}
 	flowing, giveUp := context.WithCancelCause(ctx) // not ctx: the scout has that
 	defer giveUp(nil)
+	web := newOrigins(f.node.web, c, f.hasSource, f.node.log.Named("origin"))
 	f.flow = flow.New(flow.Config{
 		Target: c, Rank: rank.Rank, Outcome: outcome, Workers: f.node.cfg.Workers,
-		Ring: f.node.ring, Bans: f.node.bans, Log: f.node.log.Named("flow"),
+		Ring: f.node.ring, Bans: web.Bans(f.node.bans), Log: f.node.log.Named("flow"),
 	})
-	web := newOrigins(f.node.web, c, f.hasSource, f.node.log.Named("origin"))
 	g.Go(func() error { return web.Run(flowing) })
 	for _, s := range web.Sources() {
 		f.flow.Add(s)
@@ -265,10 +265,23 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 	f.start()
 	g.Go(func() error {
 		joined := f.joined
+		look := time.NewTicker(hearOut / 10)
+		defer look.Stop()
+		var alone time.Time // since when nobody is left to ask but addresses that changed
 		for {
 			select {
 			case <-flowing.Done():
 				return nil
+			case now := <-look.C:
+				err := web.Spoilt(f.id)
+				switch {
+				case err == nil || !isIdle(f.flow.Status()):
+					alone = time.Time{}
+				case alone.IsZero():
+					alone = now
+				case now.Sub(alone) >= hearOut && f.scout.looked():
+					giveUp(err)
+				}
 			case <-f.preparation.learnt:
 				web.Learnt()
 			case <-f.flow.Need():

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -154,6 +155,9 @@ func TestRemoteKeepsListsAndNoBlocks(t *testing.T) {
 		}
 	}
 	kept()
+	if d := mustContent(t, a, "os"); !slices.Equal(d.Origins, []string{s.URL + "/os.iso"}) {
+		t.Errorf("origins shown: %q", d.Origins)
+	}
 	a.stop()
 	a.run()
 	t.Cleanup(a.stop)

@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -50,7 +51,11 @@ const (
 )
 
 // origins are the HTTP servers that have files of a content.
-type origins struct{ sources []*originSource }
+type origins struct {
+	sources []*originSource
+	files   map[int][]string // addresses by file
+	spoilt  *spoilt
+}
 
 // newOrigins returns the servers that c's manifest names, as sources. They work
 // while Run does:
@@ -66,7 +71,7 @@ type origins struct{ sources []*originSource }
 // joined is called when a server gave bytes: until then nobody knows whether it
 // is one at all.
 func newOrigins(client *origin.Client, c *store.Content, joined func(), log *zap.Logger) *origins {
-	o := &origins{}
+	o := &origins{files: make(map[int][]string), spoilt: newSpoilt()}
 	joined = sync.OnceFunc(joined)
 	m := c.Manifest()
 	missing := roaring.New()
@@ -83,11 +88,11 @@ func newOrigins(client *origin.Client, c *store.Content, joined func(), log *zap
 			done: make(chan struct{}), wake: make(chan struct{}, 1), learnt: make(chan struct{}, 1),
 			asked: make(chan *originRequest, originAsked), held: make(chan struct{}, originHeld),
 			buffers: sync.Pool{New: func() any { return new([content.MaxBlock]byte) }},
-			follows: make(map[*originFollow]struct{}),
+			follows: make(map[*originFollow]struct{}), spoilt: o.spoilt,
 		})
 	}
 	var hosts []string
-	byHost, all := make(map[string]map[int][]string), make(map[int][]string)
+	byHost := make(map[string]map[int][]string)
 	for _, from := range m.Origins {
 		host := origin.Host(from.URL)
 		if byHost[host] == nil {
@@ -98,9 +103,9 @@ func newOrigins(client *origin.Client, c *store.Content, joined func(), log *zap
 			byHost[host] = make(map[int][]string)
 		}
 		byHost[host][from.File] = append(byHost[host][from.File], from.URL)
-		all[from.File] = append(all[from.File], from.URL)
+		o.files[from.File] = append(o.files[from.File], from.URL)
 	}
-	rest := covered(c, all, missing)
+	rest := covered(c, o.files, missing)
 	for _, host := range hosts {
 		if chunks := covered(c, byHost[host], missing); !chunks.IsEmpty() {
 			add(host, byHost[host], chunks)
@@ -108,7 +113,7 @@ func newOrigins(client *origin.Client, c *store.Content, joined func(), log *zap
 		}
 	}
 	if !rest.IsEmpty() { // chunks whose files are at several servers
-		add("several", all, rest)
+		add("several", o.files, rest)
 	}
 	return o
 }
@@ -184,6 +189,7 @@ type originSource struct {
 	asked   chan *originRequest
 	held    chan struct{} // a token per block not released
 	buffers sync.Pool     // of *[content.MaxBlock]byte
+	spoilt  *spoilt
 
 	mu      sync.Mutex
 	known   *roaring.Bitmap // of chunks, those with a list
@@ -455,6 +461,9 @@ func (s *originSource) fetch(ctx context.Context, run blockRun, sink flow.Sink) 
 			return nil
 		}
 		failed = err
+		if errors.Is(err, content.ErrChanged) || errors.Is(err, content.ErrNotFound) {
+			s.spoilt.note(url, err)
+		}
 		if until := s.client.Resting(url); !until.IsZero() {
 			s.log.Info("origin failed", zap.String("peer", s.name), zap.Time("until", until), zap.Error(err))
 			poke(s.wake)
@@ -499,6 +508,7 @@ func (s *originSource) stream(ctx context.Context, url string, run *blockRun, si
 		run.first, run.sizes = run.first+1, run.sizes[1:]
 		run.Offset, run.Size = run.Offset+size, run.Size-size
 		s.joined()
+		s.spoilt.gave(s.peer, url)
 		sink.Block(index, data, release)
 	}
 	if _, err := part.Read(make([]byte, 1)); err != io.EOF { // what followed the last byte

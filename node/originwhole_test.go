@@ -2,9 +2,12 @@ package node
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -81,40 +84,73 @@ func TestG24PeersGiveWhatAPortalHides(t *testing.T) {
 }
 
 // A server whose bytes aren't those that were published is no source, and nothing
-// of it is kept: here its file was replaced by another of the same size.
+// of it is kept. Without another one the get ends and names the address; with one it
+// goes on; and what is published there next can be had at once.
 func TestG24ReplacedFileIsNotTaken(t *testing.T) {
 	t.Parallel() // it mostly waits
-	a := start(t, Config{Name: "hq", Site: "hq"})
-	b := a.join("till-1", "branch")
-	b.meet(1)
 	data, other := sampleBytes(6<<20, 52), sampleBytes(6<<20, 53)
-	var replaced atomic.Bool
-	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if replaced.Load() {
-			http.ServeContent(w, r, "x", fileTime, bytes.NewReader(other))
-			return
-		}
-		fileServer(data)(w, r)
-	})
-	added := a.add(api.AddRequest{Paths: []string{s.URL + "/f"}, Remote: true, Name: "f"})
-	replaced.Store(true)
-	ctx := t.Context()
-	_, err := b.node.API().Get(ctx, api.GetRequest{Ref: "f", Output: filepath.Join(t.TempDir(), "out"), Timeout: api.Seconds(2 * time.Second)}, nil)
-	if e := api.From(err); e.Code != api.TimedOut && e.Code != api.NotFound {
-		t.Fatalf("with other bytes only: %v", err)
-	}
-	if c := b.content(added.Content); c.Progress() != 0 {
-		t.Errorf("%d bytes are kept", c.Progress())
-	}
-	ds, err := b.node.API().Decisions(ctx, 1000)
-	if err != nil {
-		t.Fatal(err)
-	}
-	banned := false
-	for _, d := range ds {
-		banned = banned || d.Verb == "ban" && d.Peer == "origin:"+s.Listener.Addr().String()
-	}
-	if !banned {
-		t.Errorf("the server isn't banned: %+v", ds)
+	for name, test := range map[string]struct {
+		now  http.HandlerFunc
+		says string
+		bans bool
+	}{
+		"other bytes": {fileServer(other), "changed since it was published", true},
+		"longer":      {fileServer(append(slices.Clip(other), 'x')), "changed since it was published", false},
+		"shorter":     {fileServer(other[:1<<20]), "changed since it was published", false},
+		"gone":        {http.NotFound, "is not there any more", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := start(t, Config{Name: "hq", Site: "hq"})
+			b := a.join("till-1", "branch")
+			c := a.join("till-2", "branch")
+			b.meet(1)
+			c.meet(1)
+			var replaced atomic.Bool
+			s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if replaced.Load() {
+					test.now(w, r)
+					return
+				}
+				fileServer(data)(w, r)
+			})
+			added := a.add(api.AddRequest{Paths: []string{s.URL + "/f"}, Remote: true, Name: "f"})
+			dir := t.TempDir()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			replaced.Store(true)
+			_, err := b.node.API().Get(ctx, api.GetRequest{Ref: "f", Output: filepath.Join(dir, "b")}, nil)
+			e := api.From(err)
+			if e.Code != api.NotFound || !strings.Contains(e.Message, s.URL+"/f "+test.says) || !strings.Contains(e.Next, "p2pnode add "+s.URL+"/f --remote") || len(e.Tried) == 0 {
+				t.Fatalf("with other bytes only: %+v", e)
+			}
+			if c := b.content(added.Content); c.Progress() != 0 {
+				t.Errorf("%d bytes are kept", c.Progress())
+			}
+			ds, err := b.node.API().Decisions(ctx, 1000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			banned := false
+			for _, d := range ds {
+				banned = banned || d.Verb == "ban" && d.Peer == "origin:"+s.Listener.Addr().String()
+			}
+			if banned != test.bans {
+				t.Errorf("the server is banned: %v; %+v", banned, ds)
+			}
+			if name != "other bytes" { // else the address rests a while
+				return
+			}
+			next := a.add(api.AddRequest{Paths: []string{s.URL + "/f"}, Remote: true, Name: "f", Version: "2"})
+			if got := b.get(next.Content, filepath.Join(dir, "b")); got.Content != next.Content || got.From != (api.ByLink{Origin: got.Size}) {
+				t.Errorf("the next version: %+v", got)
+			}
+			replaced.Store(false)
+			c.get("f@1", filepath.Join(dir, "c"))
+			replaced.Store(true)
+			if got := b.get("f@1", filepath.Join(dir, "b1")); got.From.LAN == 0 {
+				t.Errorf("with another source: %+v", got)
+			}
+		})
 	}
 }

@@ -81,6 +81,13 @@ func (s *scout) settled(answers int) bool {
 	return s.lookups > 0 && answers >= len(s.met)
 }
 
+// looked reports whether the DHT was asked at least once.
+func (s *scout) looked() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lookups > 0
+}
+
 // Run searches until ctx ends, and returns when every found has.
 func (s *scout) Run(ctx context.Context) error {
 	sub, err := s.node.host.EventBus().Subscribe(new(event.EvtPeerIdentificationCompleted))

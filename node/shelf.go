@@ -313,6 +313,9 @@ func (l local) Content(_ context.Context, what string) (api.ContentDetail, error
 	for _, err := range changed[:min(len(changed), api.ShowFiles)] {
 		d.Changed = append(d.Changed, err.Error())
 	}
+	for _, o := range m.Origins[:min(len(m.Origins), api.ShowFiles)] {
+		d.Origins = append(d.Origins, o.URL)
+	}
 	for _, f := range m.Files[:min(len(m.Files), api.ShowFiles)] {
 		d.List = append(d.List, api.File{Path: f.Path, Size: f.Size, Mode: f.Mode.String(), ModTime: f.ModTime})
 	}

@@ -59,6 +59,7 @@ var tree = layout{
 	inTests: map[string]string{
 		"content/car":   "content/store/storetest",
 		"content/store": "content/store/storetest content/store/disk/disktest",
+		"node":          "content/store/disk/disktest",
 		"node/gateway":  "content/car content/store/storetest",
 	},
 

@@ -169,6 +169,12 @@ func (a *app) showContent(ctx context.Context, ref string) error {
 		for _, c := range d.Changed {
 			fmt.Fprintf(w, "changed in place: %s\n", c)
 		}
+		for _, o := range d.Origins {
+			fmt.Fprintf(w, "origin %s\n", o)
+		}
+		if len(d.Origins) > 0 && d.Here == 0 && d.Size > 0 {
+			fmt.Fprintln(w, "no copy is here: whoever gets it takes it from there, or from who did")
+		}
 		fmt.Fprintf(w, "added %s, last used %s\n", orNone(day(d.Added)), orNone(day(d.Used)))
 		if d.Type != "" {
 			fmt.Fprintf(w, "type  %s\n", d.Type)
@@ -240,7 +246,10 @@ func (a *app) verifyContent(ctx context.Context, ref string) error {
 		if r.BadCount > 0 {
 			state = fmt.Sprintf("%s bad (%s)", count(r.BadCount, "block"), size(r.Bad))
 		}
-		if !r.Complete && r.BadCount == 0 {
+		switch {
+		case !r.Complete && r.BadCount == 0 && r.Checked == 0:
+			state = "no copy of it is here"
+		case !r.Complete && r.BadCount == 0:
 			state += ", but not all of it is here"
 		}
 		_, err := fmt.Fprintf(w, "%s%s  %s read in %s: %s\n", title(r.Name, r.Version, "  "), r.Content, size(r.Checked), span(time.Duration(r.Elapsed)), state)

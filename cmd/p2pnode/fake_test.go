@@ -162,6 +162,9 @@ func (fakeNode) Verify(_ context.Context, ref string, _ func(api.Progress)) (api
 	if ref == "in-place" {
 		return api.VerifyResult{Content: fakeID, Name: ref, Checked: 1 << 20, Bad: 1 << 20, BadCount: 16, Changed: 1}, nil
 	}
+	if ref == "remote" {
+		return api.VerifyResult{Content: fakeID, Name: ref, Elapsed: api.Seconds(time.Second)}, nil
+	}
 	return api.VerifyResult{Content: fakeID, Name: ref, Checked: 1 << 30, Bad: 65536, BadCount: 1, Elapsed: api.Seconds(time.Second)}, fakeError(ref)
 }
 
@@ -171,6 +174,13 @@ func (fakeNode) Ping(_ context.Context, who string) (api.Pong, error) {
 
 func (fakeNode) Invite(_ context.Context, r api.InviteRequest) (api.Invitation, error) {
 	return api.Invitation{Token: "p2p1.token", Site: r.Site, Uses: r.Uses, Expires: fakeTime.Add(time.Duration(r.Expires))}, fakeError(r.Site)
+}
+
+func (fakeNode) Content(_ context.Context, ref string) (api.ContentDetail, error) {
+	return api.ContentDetail{
+		Content: api.Content{ID: fakeID, Name: ref, Version: "1", Size: 1 << 20, Files: 1, Chunks: 1},
+		Origins: []string{"https://files.example.com/os.iso"},
+	}, fakeError(ref)
 }
 
 // A fakeNet is a demo's enterprise in which one node may hand out wrong bytes.

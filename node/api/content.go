@@ -184,7 +184,10 @@ type ContentDetail struct {
 	Releases Many[Release]     `json:"releases"`
 	// Changed says which of the files that it stands on in place are not what they
 	// were, and how.
-	Changed []string   `json:"changed,omitempty"`
+	Changed []string `json:"changed,omitempty"`
+	// Origins are the addresses that its manifest names, the first ShowFiles:
+	// whoever gets it takes bytes from there too.
+	Origins []string   `json:"origins,omitempty"`
 	List    Many[File] `json:"list"` // the first ShowFiles files and folders
 }
 

@@ -147,7 +147,7 @@ func checkPart(resp *http.Response, r Resource, from, size int64) error {
 		return err
 	}
 	if got.size != r.Size {
-		return fmt.Errorf("%w: it has %d bytes, not %d", ErrLength, got.size, r.Size)
+		return fmt.Errorf("%w: %w: it has %d bytes, not %d", content.ErrChanged, ErrLength, got.size, r.Size)
 	}
 	if got.first != from || got.last != from+size-1 || resp.ContentLength >= 0 && resp.ContentLength != size {
 		return fmt.Errorf("%w: %d bytes from %d on were asked for, and %d to %d came, in a body of %d", ErrLength, size, from, got.first, got.last, resp.ContentLength)
