@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 	"github.com/p2pnode/p2pnode/content"
 	"github.com/p2pnode/p2pnode/content/car"
 	"github.com/p2pnode/p2pnode/content/store"
+	"github.com/p2pnode/p2pnode/content/store/disk"
 	"github.com/p2pnode/p2pnode/node/api"
 )
 
@@ -52,16 +54,23 @@ func (l local) Export(ctx context.Context, what string, r api.ExportRequest, rep
 // writeCAR writes the file beside its place, and moves it there when it is whole
 // and on the disk. It returns its size.
 func writeCAR(ctx context.Context, c *store.Content, known []signedRelease, r api.ExportRequest, start time.Time, report func(api.Progress)) (size int64, err error) {
-	if info, err := os.Lstat(r.Output); err == nil && (!r.Overwrite || !info.Mode().IsRegular()) {
+	switch info, err := os.Lstat(r.Output); {
+	case err == nil && info.IsDir():
+		return 0, fmt.Errorf("%s: %w", r.Output, errFolder)
+	case err == nil && (!r.Overwrite || !info.Mode().IsRegular()):
 		return 0, fmt.Errorf("%s: %w", r.Output, fs.ErrExist)
 	}
-	f, err := os.CreateTemp(filepath.Dir(r.Output), "."+filepath.Base(r.Output)+"-*")
+	dir := filepath.Dir(r.Output)
+	f, err := os.OpenFile(filepath.Join(dir, ".p2pnode-"+rand.Text()), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return 0, &fs.PathError{Op: "write into", Path: dir, Err: p.Err} // nobody knows the file's name
+	}
 	if err != nil {
 		return 0, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, ignoreClosed(f.Close()), os.Remove(f.Name()))
+			err = errors.Join(err, ignoreClosed(f.Close()), disk.RemoveIfThere(disk.OS{}, f.Name()))
 		}
 	}()
 	envelopes := make([][]byte, len(known))
@@ -76,12 +85,48 @@ func writeCAR(ctx context.Context, c *store.Content, known []signedRelease, r ap
 	if err != nil {
 		return 0, err
 	}
-	if err := errors.Join(f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+	if err := f.Sync(); err != nil {
 		return 0, err
 	}
-	return info.Size(), os.Rename(f.Name(), r.Output)
+	disk.Forget(f, 0, info.Size())
+	if err := f.Close(); err != nil {
+		return 0, err
+	}
+	if err := moveCAR(f.Name(), r.Output, r.Overwrite); err != nil {
+		return 0, err
+	}
+	if err := (disk.OS{}).SyncFolder(dir); err != nil && !disk.Foreign(err) {
+		return 0, err
+	}
+	return info.Size(), nil
 }
 
+// moveCAR gives a file its name. Unless it may overwrite, it takes no other's: two
+// may export to one place, or somebody else may have put a file there meanwhile.
+func moveCAR(from, to string, overwrite bool) error {
+	if overwrite {
+		return disk.OS{}.Rename(from, to)
+	}
+	err := os.Link(from, to)
+	if err == nil {
+		return os.Remove(from)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s: %w", to, fs.ErrExist)
+	}
+	// A file has one name on a USB stick's file system: this one claims it.
+	claim, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := claim.Close(); err != nil {
+		return err
+	}
+	if err := (disk.OS{}).Rename(from, to); err != nil {
+		return errors.Join(err, os.Remove(to))
+	}
+	return nil
+}
 func ignoreClosed(err error) error {
 	if errors.Is(err, fs.ErrClosed) {
 		return nil
@@ -89,14 +134,30 @@ func ignoreClosed(err error) error {
 	return err
 }
 
+var (
+	errFolder = errors.New("it is a folder")
+	errNoCAR  = errors.New("it is no file")
+)
+
 func explainExport(output string, err error) error {
+	dir := filepath.Dir(output)
+	info, missing := os.Stat(dir)
 	switch {
 	case errors.Is(err, content.ErrCorrupt):
 		return api.Errorf(api.Corrupt, "Find what is damaged: p2pnode content verify ID, then get it again", "%w", err)
+	case errors.Is(err, errFolder):
+		return api.Errorf(api.Usage, "Name the file: -o "+filepath.Join(output, "FILE.car"), "%w", err)
 	case errors.Is(err, fs.ErrExist):
 		return api.Errorf(api.Failed, "Give another --output, or --overwrite to replace it", "%w", err)
-	case errors.Is(err, fs.ErrNotExist):
-		return api.Errorf(api.Failed, "Make the folder "+filepath.Dir(output)+" first", "%w", err)
+	case errors.Is(err, fs.ErrNotExist) && missing != nil:
+		return api.Errorf(api.Failed, "Make the folder "+dir+" first", "%w", err)
+	case missing == nil && !info.IsDir():
+		return api.Errorf(api.Failed, "Give another --output", "%s is no folder", dir)
+	case disk.Full(err):
+		return api.Errorf(api.NoSpace, "Make room there, or give another --output", "%w", err)
+	}
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
+		return api.Errorf(api.Failed, "Give an --output in a folder that the node can write to: it is the node that writes, as the user that it runs as", "%w", err)
 	}
 	return err
 }
@@ -107,7 +168,7 @@ func explainExport(output string, err error) error {
 // meanwhile, the next import goes on from what is verified.
 func (l local) Import(ctx context.Context, r api.ImportRequest, report func(api.Progress)) (api.ImportResult, error) {
 	start := time.Now()
-	f, err := os.Open(r.Path)
+	f, err := openCAR(r.Path)
 	if err != nil {
 		return api.ImportResult{}, explainImport(err)
 	}
@@ -148,6 +209,23 @@ func (l local) Import(ctx context.Context, r api.ImportRequest, report func(api.
 	}, nil
 }
 
+// openCAR opens a file to import. It doesn't wait for a pipe's writer, nor read
+// what has no end.
+func openCAR(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|openAtOnce, 0)
+	if err != nil {
+		return nil, err
+	}
+	switch info, err := f.Stat(); {
+	case err != nil:
+		return nil, errors.Join(err, f.Close())
+	case !info.Mode().IsRegular():
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, errNoCAR), f.Close())
+	}
+	disk.Expect(f)
+	return f, nil
+}
+
 // take puts what a file holds into the store; here is what was there before. What
 // was begun for a file that is wrong is removed, unless a get brings it too.
 func (n *Node) take(ctx context.Context, b *car.Bundle, enc content.Encoded, known []signedRelease, tell func(done, total int64)) (c *store.Content, here int64, err error) {
@@ -185,6 +263,8 @@ func (t *fetchTable) brings(id content.ID) bool {
 
 func explainImport(err error) error {
 	switch {
+	case errors.Is(err, errNoCAR):
+		return api.Errorf(api.Usage, "Give a file on a disk that p2pnode content export wrote: pipes and folders can't be imported", "%w", err)
 	case errors.Is(err, errNoRelease):
 		return api.Errorf(api.NotPermitted, "Ask for a file of: p2pnode content export, on a node of this enterprise", "%w", err)
 	case errors.Is(err, content.ErrCorrupt), errors.Is(err, content.ErrFormat), errors.Is(err, content.ErrPath):

@@ -9,6 +9,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/p2pnode/p2pnode/content"
@@ -242,5 +245,48 @@ func TestExportRefuses(t *testing.T) {
 	}
 	if left, err := filepath.Glob(filepath.Join(dir, "*.car*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// An export takes nobody's place without being told to, not even that of a file
+// that came while it wrote.
+func TestExportTakesNoOtherFilesPlace(t *testing.T) {
+	hq := start(t, Config{Name: "hq", Site: "hq"})
+	dir := t.TempDir()
+	hq.add(api.AddRequest{Paths: []string{sample(t, filepath.Join(dir, "one"), 2<<20, 1)}, Name: "one"})
+	out := filepath.Join(dir, "one.car")
+	var once sync.Once
+	meanwhile := func(api.Progress) {
+		once.Do(func() {
+			if err := os.WriteFile(out, []byte("another's"), 0o600); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	_, err := hq.node.API().Export(t.Context(), "one", api.ExportRequest{Output: out}, meanwhile)
+	if !errors.Is(err, fs.ErrExist) || !strings.Contains(api.From(err).Next, "--overwrite") {
+		t.Errorf("over a file that came meanwhile: %v", err)
+	}
+	if b, err := os.ReadFile(out); err != nil || string(b) != "another's" {
+		t.Errorf("it holds %d bytes now, %v", len(b), err)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, ".*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	for path, next := range map[string]string{
+		filepath.Join(dir, "missing", "one.car"): "Make the folder " + filepath.Join(dir, "missing"),
+		filepath.Join(dir, "one", "one.car"):     "another --output", // below a file
+		dir:                                      "Name the file",
+	} {
+		_, err := hq.node.API().Export(t.Context(), "one", api.ExportRequest{Output: path, Overwrite: true}, nil)
+		if e := api.From(err); err == nil || !strings.Contains(e.Next, next) {
+			t.Errorf("to %s: %v, next %q", path, err, e.Next)
+		}
+	}
+	if runtime.GOOS == "linux" { // a folder that is there and takes no files
+		_, err := hq.node.API().Export(t.Context(), "one", api.ExportRequest{Output: "/proc/one.car"}, nil)
+		if e := api.From(err); err == nil || !strings.Contains(e.Message, "write into /proc:") || strings.Contains(e.Next, "Make the folder") {
+			t.Errorf("to /proc: %v, next %q", err, e.Next)
+		}
 	}
 }

@@ -28,7 +28,7 @@ type publishEntry struct {
 
 // errNoFile says that something is no file and no folder, which is all that a
 // content can have.
-var errNoFile = fmt.Errorf("%w: neither a file nor a folder", content.ErrPath)
+var errNoFile = fmt.Errorf("%w: it is neither a file nor a folder", content.ErrPath)
 
 // leftOut are the links, devices, pipes and sockets that a publication leaves out.
 type leftOut struct {
@@ -103,7 +103,7 @@ func surveyOne(source, path string) (publishEntry, error) {
 	case mode.IsRegular():
 		e.Size = info.Size()
 	case mode&fs.ModeSymlink != 0:
-		return e, fmt.Errorf("add %s: %w: it is a symbolic link", source, errNoFile)
+		return e, fmt.Errorf("add %s: %w, but a symbolic link", source, errNoFile)
 	default:
 		return e, fmt.Errorf("add %s: %w (%v)", source, errNoFile, mode.Type())
 	}

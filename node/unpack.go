@@ -58,6 +58,8 @@ func explainUnpack(path string, err error) error {
 	switch {
 	case errors.Is(err, content.ErrNoSpace):
 		return err
+	case errors.Is(err, archive.ErrDamaged):
+		return api.Errorf(api.Usage, "Get the archive again, whole, and add that", "%w", err)
 	case errors.Is(err, content.ErrFormat), errors.Is(err, content.ErrPath):
 		return api.Errorf(api.Usage, "Unpack it yourself, put right what this says, and add the folder; or add the archive as it is, without --unpack", "%w", err)
 	}

@@ -193,6 +193,9 @@ func TestAddRefusesToUnpack(t *testing.T) {
 		if !errors.As(err, &told) || told.Code != api.Usage || told.Next == "" || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v (next: %v)", name, err, told)
 		}
+		if again := name == "cut"; told != nil && strings.Contains(told.Next, "Get the archive again") != again {
+			t.Errorf("%s: next: %s", name, told.Next)
+		}
 	}
 	if all := hq.node.store.List(); len(all) != 0 {
 		t.Errorf("%d contents were left behind", len(all))

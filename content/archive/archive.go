@@ -161,15 +161,18 @@ func (s *source) blame(err error) error {
 	return err
 }
 
+// ErrDamaged says that an archive isn't as it was packed. It is content.ErrFormat.
+var ErrDamaged = fmt.Errorf("%w: the archive", content.ErrFormat)
+
 // damaged makes an error of a decoder one of content.ErrFormat.
 func damaged(err error) error {
 	switch {
 	case errors.Is(err, content.ErrFormat), errors.Is(err, content.ErrPath):
 		return err
 	case err == io.EOF, errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("%w: the archive is cut short: get it again", content.ErrFormat)
+		return fmt.Errorf("%w is cut short: get it again", ErrDamaged)
 	}
-	return fmt.Errorf("%w: the archive is damaged: %w: get it again", content.ErrFormat, err)
+	return fmt.Errorf("%w is damaged: %w: get it again", ErrDamaged, err)
 }
 
 // tooMuch says that an archive is beyond what it may unpack to.

@@ -188,16 +188,16 @@ func MakeFolders(d FS, name string) error {
 		return err
 	}
 	for parent := filepath.Dir(name); parent != name; name, parent = parent, filepath.Dir(parent) {
-		if err := d.SyncFolder(parent); err != nil && !foreign(err) {
+		if err := d.SyncFolder(parent); err != nil && !Foreign(err) {
 			return err
 		}
 	}
 	return nil
 }
 
-// foreign reports whether a folder can't be synced because it is none that this
+// Foreign reports whether a folder can't be synced because it is none that this
 // process could have changed, or its file system syncs none.
-func foreign(err error) bool {
+func Foreign(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, errors.ErrUnsupported) ||
 		errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EINVAL)
 }
