@@ -23,6 +23,11 @@ type signedRelease struct {
 	envelope []byte
 }
 
+// same reports whether o says the same and was signed by the same publisher.
+func (r signedRelease) same(o signedRelease) bool {
+	return r.Release == o.Release && r.signer.Peer == o.signer.Peer
+}
+
 // A catalogue has the releases of what the store holds, by name. It is rebuilt
 // from the store at start.
 type catalogue struct {
@@ -37,14 +42,17 @@ func (c *catalogue) add(r signedRelease) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known := c.byName[r.Name]
-	for _, k := range known {
-		if k.Release == r.Release && k.signer.Peer == r.signer.Peer {
-			return
-		}
+	if slices.ContainsFunc(known, r.same) {
+		return
 	}
 	known = append(slices.Clone(known), r)
 	slices.SortStableFunc(known, func(a, b signedRelease) int { return cmp.Compare(b.Sequence, a.Sequence) })
 	c.byName[r.Name] = known
+}
+
+// has reports whether a release is known.
+func (c *catalogue) has(r signedRelease) bool {
+	return slices.ContainsFunc(c.named(r.Name), r.same)
 }
 
 // remove forgets the releases of a content; it returns the names that have none

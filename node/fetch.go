@@ -117,6 +117,7 @@ type fetchTable struct {
 func (n *Node) fetch(ctx context.Context, w wish, status func(*fetch)) (*store.Content, error) {
 	for {
 		if c, ok := n.store.Get(w.id); ok && c.Complete() && len(w.releases) > 0 {
+			n.learn(c, w.releases)
 			return c, nil
 		}
 		f, mine := n.fetches.begin(n, w)
@@ -403,6 +404,23 @@ func (f *fetch) begin(h holding) (c *store.Content, room *store.Reservation, err
 	f.node.exchange.Arrived()
 	f.node.announce(content.Hash(f.id))
 	return c, room, nil
+}
+
+// learn keeps releases of a content that is here already, so that it can be had,
+// here and by others, by every name that it was asked for. What can't be kept is
+// no reason to go without the content.
+func (n *Node) learn(c *store.Content, releases []signedRelease) {
+	for _, r := range releases {
+		if n.catalogue.has(r) {
+			continue
+		}
+		if err := c.AddRelease(r.envelope); err != nil {
+			n.log.Warn("release not kept", zap.String("name", r.Name), zap.Error(err))
+			continue
+		}
+		n.catalogue.add(r)
+		n.announce(content.NameKey(r.Name))
+	}
 }
 
 // versions returns the contents that the names of some releases have stood for here.

@@ -34,3 +34,31 @@ func TestAddTellsWhatIsNew(t *testing.T) {
 		t.Errorf("%d bytes are new of what was added before", again.New)
 	}
 }
+
+// What is here under one name and asked for by another is here by both: after a
+// restart, and for others when the publisher is gone.
+func TestGetByAnotherNameIsRemembered(t *testing.T) {
+	hq := start(t, Config{Name: "hq", Site: "hq"})
+	till := hq.join("till", "branch")
+	next := hq.join("next", "branch")
+	till.meet(1)
+	file := sample(t, filepath.Join(t.TempDir(), "image"), 1<<20, 31)
+	hq.add(api.AddRequest{Paths: []string{file}, Name: "image"})
+	dir := t.TempDir()
+	till.get("image", filepath.Join(dir, "image"))
+	hq.add(api.AddRequest{Paths: []string{file}, Name: "pos"})
+	if res := till.get("pos", filepath.Join(dir, "pos")); res.Here != res.Size {
+		t.Errorf("fetched again: %+v", res)
+	}
+	for range 2 {
+		if c, err := till.node.API().Content(t.Context(), "pos"); err != nil || len(c.Releases) != 2 {
+			t.Fatalf("shown as pos: %+v (%v)", c, err)
+		}
+		till.stop()
+		till.run()
+	}
+	next.meet(2)
+	hq.stop()
+	next.get("pos", filepath.Join(dir, "next"))
+	sameFile(t, file, filepath.Join(dir, "next"))
+}
