@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/p2pnode/p2pnode/node"
+	"github.com/p2pnode/p2pnode/node/gateway"
 	"github.com/p2pnode/p2pnode/node/origin"
 	"github.com/p2pnode/p2pnode/node/trust"
 )
@@ -328,7 +329,7 @@ func (v gatewayValue) Set(s string) error {
 	if _, _, err := net.SplitHostPort(*v.to); err != nil {
 		return fmt.Errorf("%q: want HOST:PORT, as 127.0.0.1:4741, or none", s)
 	}
-	return nil
+	return gateway.CheckAddress(*v.to, *v.any)
 }
 
 func (v pathsValue) String() string { return strings.Join(*v.to, " ") }

@@ -18,6 +18,8 @@ import (
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 	"github.com/spf13/pflag"
+
+	"github.com/p2pnode/p2pnode/node/api"
 )
 
 const (
@@ -125,7 +127,11 @@ func parseConfig(name string, b []byte) ([]given, error) {
 	if err != nil {
 		var at yaml.Error
 		if errors.As(err, &at) && at.GetToken() != nil {
-			return nil, c.wrong(at.GetToken(), "%s", at.GetMessage())
+			what := at.GetMessage()
+			if line := at.GetToken().Position.Line; line <= len(c.lines) && tabbed(c.lines[line-1]) {
+				what = "a tab: YAML wants blanks before a key"
+			}
+			return nil, c.wrong(at.GetToken(), "%s", what)
 		}
 		return nil, usageError{fmt.Errorf("configuration %s: %w", name, err)}
 	}
@@ -139,6 +145,11 @@ func parseConfig(name string, b []byte) ([]given, error) {
 		}
 	}
 	return c.given, nil
+}
+
+// tabbed reports whether a line is indented with tabs.
+func tabbed(line string) bool {
+	return strings.Contains(line[:len(line)-len(strings.TrimLeft(line, " \t"))], "\t")
 }
 
 // asUTF8 returns a file's text; editors and PowerShell on Windows write UTF-16
@@ -176,7 +187,7 @@ func (c *configText) wrong(at *token.Token, format string, args ...any) error {
 	if line <= len(c.lines) {
 		fmt.Fprintf(&b, "\n      | %s^", strings.Repeat(" ", column-1))
 	}
-	return usageError{errors.New(b.String())}
+	return api.Errorf(api.Usage, "See every key: p2pnode config schema", "%s", b.String())
 }
 
 // mapping reads the keys of a node that has to be a mapping; prefix ends in a dot

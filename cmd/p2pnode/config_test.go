@@ -13,6 +13,8 @@ import (
 	"unicode/utf16"
 
 	"github.com/spf13/pflag"
+
+	"github.com/p2pnode/p2pnode/node/api"
 )
 
 // Every key can be given by file, variable and flag, and its example is good.
@@ -91,8 +93,7 @@ func TestConfigInOtherEncodings(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	var usage usageError
-	if _, err := parseConfig("x.yaml", []byte(text)); !errors.As(err, &usage) {
+	if _, err := parseConfig("x.yaml", []byte(text)); !errors.Is(err, &api.Error{Code: api.Usage}) {
 		t.Errorf("%v", err)
 	}
 }

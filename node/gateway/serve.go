@@ -23,15 +23,24 @@ const (
 	stopTimeout   = 2 * time.Second
 )
 
-// Listen opens the address HOST:PORT. Unless anywhere is set it has to be one of
-// this machine's own, which nobody else can reach: 127.0.0.1, [::1] or localhost.
-func Listen(address string, anywhere bool) (net.Listener, error) {
+// CheckAddress reports whether a gateway may listen on HOST:PORT. Unless anywhere is
+// set it has to be one of this machine's own, which nobody else can reach: 127.0.0.1,
+// [::1] or localhost.
+func CheckAddress(address string, anywhere bool) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, fmt.Errorf("gateway address %q: %w (want HOST:PORT, as 127.0.0.1:4741)", address, err)
+		return fmt.Errorf("gateway address %q: %w (want HOST:PORT, as 127.0.0.1:4741)", address, err)
 	}
 	if !anywhere && !loopback(host) {
-		return nil, fmt.Errorf("gateway address %s can be reached by others, who would read all contents without a credential: use 127.0.0.1, or any:%s if that is meant", address, address)
+		return fmt.Errorf("gateway address %s can be reached by others, who would read all contents without a credential: use 127.0.0.1, or any:%s if that is meant", address, address)
+	}
+	return nil
+}
+
+// Listen opens an address that CheckAddress allows.
+func Listen(address string, anywhere bool) (net.Listener, error) {
+	if err := CheckAddress(address, anywhere); err != nil {
+		return nil, err
 	}
 	l, err := net.Listen("tcp", address)
 	if err != nil {
