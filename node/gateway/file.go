@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"mime"
 	"net/http"
 	"net/url"
 	"path"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/p2pnode/p2pnode/content"
 )
@@ -137,10 +137,37 @@ func (g *Gateway) file(ctx context.Context, w *writer, r *http.Request, c Conten
 	if r.URL.Query().Has("download") {
 		how = "attachment"
 	}
-	h.Set("Content-Disposition", mime.FormatMediaType(how, map[string]string{"filename": path.Base(f.Path)}))
+	h.Set("Content-Disposition", disposition(how, path.Base(f.Path)))
 	in := newReader(ctx, c, i, g.cfg, w.flush)
 	http.ServeContent(w, r, "", f.ModTime, in)
 	return in.err
+}
+
+// maxName bounds the bytes of a name that a browser is told: no file system takes
+// longer ones.
+const maxName = 255
+
+// disposition returns how a browser is to present an answer, and the name under
+// which it saves it: in ASCII for the old ones, and as it is (RFC 6266, RFC 8187).
+func disposition(how, name string) string {
+	name = strings.ToValidUTF8(name[:min(len(name), maxName)], "")
+	name = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '/' {
+			return '_'
+		}
+		return r
+	}, name)
+	ascii := strings.Map(func(r rune) rune {
+		if r > '~' || r == '"' || r == '\\' || r == '%' {
+			return '_'
+		}
+		return r
+	}, name)
+	text := how + `; filename="` + ascii + `"`
+	if ascii != name {
+		text += "; filename*=UTF-8''" + strings.ReplaceAll(url.QueryEscape(name), "+", "%20")
+	}
+	return text
 }
 
 // onlyCached reports whether the caller wants nothing that has to be fetched.

@@ -159,7 +159,7 @@ func (g *Gateway) refuse(w *writer, r *http.Request, err error) {
 		g.log.Warn("not served", zap.String("path", r.URL.Path), zap.Error(err))
 	}
 	h := w.Header()
-	for _, name := range []string{"Etag", "Last-Modified", "Content-Length", "Content-Range", "Content-Disposition", "Content-Location", "Accept-Ranges", "Vary"} {
+	for _, name := range []string{"Etag", "Last-Modified", "Content-Length", "Content-Range", "Content-Disposition", "Content-Location", "Accept-Ranges", "Vary", "X-Ipfs-Path"} {
 		h.Del(name)
 	}
 	h.Set("Content-Type", "text/plain; charset=utf-8")
@@ -175,7 +175,9 @@ func (g *Gateway) refuse(w *writer, r *http.Request, err error) {
 	}
 	w.status = 0
 	w.WriteHeader(answer.Status)
-	if r.Method != http.MethodHead {
+	// IPFS tools ask what is here with only-if-cached, and want no more than a no.
+	probed := answer.Status == http.StatusPreconditionFailed && strings.HasPrefix(r.URL.Path, "/ipfs/")
+	if r.Method != http.MethodHead && !probed {
 		_, _ = io.WriteString(w, text)
 	}
 	w.finish()

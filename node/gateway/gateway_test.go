@@ -120,9 +120,9 @@ func TestAnswersToConditionsAndMethods(t *testing.T) {
 		status       int
 		want         string
 	}{
-		{"HEAD /content/" + id, "", 200, "Content-Length: 50000|Accept-Ranges: bytes|Etag: " + tag + "|Content-Type: application/octet-stream|Content-Disposition: inline; filename=file.bin|Cache-Control: public, max-age=29030400, immutable"},
+		{"HEAD /content/" + id, "", 200, "Content-Length: 50000|Accept-Ranges: bytes|Etag: " + tag + "|Content-Type: application/octet-stream|Content-Disposition: inline; filename=\"file.bin\"|Cache-Control: public, max-age=29030400, immutable"},
 		{"GET /content/" + id + "/file.bin", "", 200, "Etag: " + tag},
-		{"GET /content/" + id + "?download", "", 200, "Content-Disposition: attachment; filename=file.bin"},
+		{"GET /content/" + id + "?download", "", 200, "Content-Disposition: attachment; filename=\"file.bin\""},
 		{"GET /content/" + id, "If-None-Match: " + tag, 304, "Etag: " + tag},
 		{"GET /content/" + id, `If-None-Match: "x"`, 200, ""},
 		{"GET /content/" + id, `If-Match: "x"`, 412, ""},
@@ -229,10 +229,13 @@ func TestFoldersAreListed(t *testing.T) {
 			t.Errorf("the page has %q:\n%s", bad, html)
 		}
 	}
-	for _, want := range []string{`href="./a/"`, `href="./%C3%A9"`, "2.0 KiB", "5 entries", `href="./javascript;alert%281%29"`} {
+	for _, want := range []string{"<title>" + s.ID.String() + "</title>", `href="./a/"`, `href="./%C3%A9"`, "2.0 KiB", "5 entries", `href="./javascript;alert%281%29"`} {
 		if !strings.Contains(html, want) && !strings.Contains(html, strings.NewReplacer("%28", "(", "%29", ")").Replace(want)) {
 			t.Errorf("the page lacks %q:\n%s", want, html)
 		}
+	}
+	if html, want := body(t, ask(t, g, "GET", top+"a/")), "<title>a in "+s.ID.String()+"</title>"; !strings.Contains(html, want) {
+		t.Errorf("the page of a folder lacks %q:\n%s", want, html)
 	}
 	res = ask(t, g, "GET", top+"a/", "Accept: application/json")
 	var l struct {

@@ -14,7 +14,7 @@ import (
 )
 
 // listVersion is part of a list's ETag: a new one when the page or the JSON changes.
-const listVersion = "1"
+const listVersion = "2"
 
 // maxListed is how many entries of a folder are shown. Whoever has more knows how
 // to ask for them by name.
@@ -60,12 +60,20 @@ type listing struct {
 // Top reports whether the folder is the content's own.
 func (l listing) Top() bool { return l.Path == "." }
 
+// Title says which folder it is.
+func (l listing) Title() string {
+	if l.Top() {
+		return l.Content
+	}
+	return l.Path + " in " + l.Content
+}
+
 // page has no script, loads nothing, and says in words what it shows.
 var page = template.Must(template.New("folder").Parse(`<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<title>{{.Path}} of {{.Content}}</title>
+<title>{{.Title}}</title>
 <style>
 :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif }
 body { margin: 1rem auto; max-width: 60rem; padding: 0 1rem }
@@ -73,7 +81,7 @@ h1 { font-size: 1.2rem; overflow-wrap: anywhere }
 td, th { padding: 0 1rem 0 0; text-align: left; overflow-wrap: anywhere }
 td.size { text-align: right; white-space: nowrap }
 </style>
-<h1>{{.Path}} of {{.Content}}</h1>
+<h1>{{.Title}}</h1>
 <table>
 <tr><th scope="col">Name</th><th scope="col">Size</th><th scope="col">Modified (UTC)</th></tr>
 {{- if not .Top}}

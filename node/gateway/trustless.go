@@ -2,11 +2,13 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,9 +44,11 @@ const (
 type request struct {
 	cid    cid.Cid
 	car    bool
-	scope  string // dag-scope, if given
-	bytes  string // entity-bytes, if given
-	listed bool   // the response type was chosen by Accept
+	scope  string            // dag-scope, if given
+	bytes  string            // entity-bytes, if given
+	name   string            // of the file, if one is saved; empty: the CID
+	params map[string]string // of the CAR, where they were asked for
+	listed bool              // Accept says what the address doesn't, or something else
 }
 
 // ipfs answers a request for verifiable data.
@@ -79,7 +83,7 @@ func (g *Gateway) ipfs(w *writer, r *http.Request, name, path string) error {
 	}
 	h.Set("Content-Type", rawKind)
 	h.Set("Etag", `"`+q.cid.String()+`.raw"`)
-	h.Set("Content-Disposition", attachment(q.cid, ".bin"))
+	h.Set("Content-Disposition", q.attachment(".bin"))
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
 	return nil
 }
@@ -110,7 +114,7 @@ func (g *Gateway) probe(w *writer, r *http.Request, q request) error {
 	h := w.Header()
 	h.Set("Content-Type", kind)
 	h.Set("Etag", `"`+probe+suffix+`"`)
-	h.Set("Content-Disposition", attachment(q.cid, suffix))
+	h.Set("Content-Disposition", q.attachment(suffix))
 	http.ServeContent(w, r, "", time.Time{}, strings.NewReader(data))
 	return nil
 }
@@ -128,7 +132,7 @@ func (g *Gateway) car(w *writer, r *http.Request, q request, root []byte) error 
 	}
 	h.Set("Content-Type", q.carType())
 	h.Set("Etag", `"`+tag+`"`)
-	h.Set("Content-Disposition", attachment(q.cid, ".car"))
+	h.Set("Content-Disposition", q.attachment(".car"))
 	id, err := content.ParseID(q.cid.String())
 	whole := err == nil && (q.scope == "" || q.scope == "all") && g.library.Holds(id)
 	if !whole {
@@ -169,8 +173,8 @@ func matches(header, tag string) bool {
 	return false
 }
 
-func attachment(c cid.Cid, suffix string) string {
-	return `attachment; filename="` + c.String() + suffix + `"`
+func (q request) attachment(suffix string) string {
+	return disposition("attachment", cmp.Or(q.name, q.cid.String()+suffix))
 }
 
 // carType returns the type of every CAR here.
@@ -187,6 +191,14 @@ func (q request) location(name string) string {
 	}
 	if q.bytes != "" {
 		v.Set("entity-bytes", q.bytes)
+	}
+	for _, p := range carParams {
+		if q.params[p.name] != "" {
+			v.Set("car-"+p.name, q.params[p.name])
+		}
+	}
+	if q.name != "" {
+		v.Set("filename", q.name)
 	}
 	return "/ipfs/" + name + "?" + v.Encode()
 }
@@ -207,26 +219,12 @@ func parseRequest(r *http.Request, name string) (q request, err error) {
 		return q, bad("no script is served, and none for a service worker")
 	}
 	values := r.URL.Query()
-	params, err := q.choose(r, values)
-	if err != nil {
+	q.name = values.Get("filename")
+	if err := q.choose(r, values); err != nil {
 		return q, err
 	}
 	if !q.car {
 		return q, nil
-	}
-	// What the address says goes before what Accept says.
-	for _, p := range []struct{ name, query, known string }{
-		{"version", "car-version", "1"},
-		{"order", "car-order", "dfs unk"},
-		{"dups", "car-dups", "y"},
-	} {
-		v := params[p.name]
-		if values.Has(p.query) {
-			v = values.Get(p.query)
-		}
-		if v != "" && !strings.Contains(" "+p.known+" ", " "+v+" ") {
-			return q, unacceptable(fmt.Sprintf("a CAR with %s=%.20s is not made here (want %s)", p.name, v, p.known))
-		}
 	}
 	q.scope, q.bytes = values.Get("dag-scope"), values.Get("entity-bytes")
 	switch q.scope {
@@ -245,48 +243,90 @@ func parseRequest(r *http.Request, name string) (q request, err error) {
 	return q, nil
 }
 
-// choose finds out which response type is wanted, and its parameters.
-func (q *request) choose(r *http.Request, values url.Values) (params map[string]string, err error) {
-	wishes := accepted(r)
-	if values.Has("format") {
-		f := values.Get("format")
-		if f == "ipns-record" {
-			return nil, bad("an IPNS record is at /ipns/, which is not served")
+// carParams are what can be said of a CAR, with the values that those here have.
+var carParams = []struct {
+	name  string
+	known []string
+}{
+	{"version", []string{"1"}},
+	{"order", []string{"dfs", "unk"}}, // any is none in particular
+	{"dups", []string{"y"}},
+}
+
+// variant notes what a wish for a CAR asks for, where the address doesn't say
+// something else, which goes first. It fails if no CAR here is so.
+func (q *request) variant(w wish, values url.Values) error {
+	q.params = make(map[string]string)
+	for _, p := range carParams {
+		v := w.params[p.name]
+		if values.Has("car-" + p.name) {
+			q.listed = q.listed || v != ""
+			v = values.Get("car-" + p.name)
 		}
-		kind, known := formats[f]
-		switch {
-		case !known:
-			return nil, bad(fmt.Sprintf("format=%.20q is unknown", f))
-		case kind == "":
-			return nil, unacceptable("format=" + f + " is not made here")
+		if v != "" && !slices.Contains(p.known, v) {
+			return unacceptable(fmt.Sprintf("a CAR with %s=%.20s is not made here (want %s)", p.name, v, strings.Join(p.known, ", ")))
 		}
-		q.car = kind == carKind
-		for _, w := range wishes {
-			if w.kind == kind {
-				return w.params, nil
-			}
-		}
-		q.listed = len(wishes) > 0 && wishes[0].kind != "*/*"
-		return nil, nil
+		q.params[p.name] = v
 	}
-	q.listed = true
-	any := true
+	return nil
+}
+
+// choose finds out which response type is wanted: the first that is made here.
+func (q *request) choose(r *http.Request, values url.Values) error {
+	wishes := accepted(r)
+	if !values.Has("format") {
+		q.listed = true
+		return q.negotiate(wishes, values)
+	}
+	f := values.Get("format")
+	if f == "ipns-record" {
+		return bad("an IPNS record is at /ipns/, which is not served")
+	}
+	kind, known := formats[f]
+	switch {
+	case !known:
+		return bad(fmt.Sprintf("format=%.20q is unknown", f))
+	case kind == "":
+		return unacceptable("format=" + f + " is not made here")
+	}
+	wishes = slices.DeleteFunc(wishes, func(w wish) bool { return w.kind == "*/*" })
+	same := slices.ContainsFunc(wishes, func(w wish) bool { return w.kind == kind })
+	if q.listed = len(wishes) > 0 && !same; same {
+		return q.negotiate(slices.DeleteFunc(wishes, func(w wish) bool { return w.kind != kind }), values)
+	}
+	return q.negotiate([]wish{{kind: kind}}, values)
+}
+
+// negotiate takes the first wish that can be granted. If none can, the answer is
+// about the first that was for something that is made here.
+func (q *request) negotiate(wishes []wish, values url.Values) error {
+	err := bad("which response type is wanted isn't said")
+	other, variant := false, false
 	for _, w := range wishes {
 		switch w.kind {
-		case rawKind, carKind:
-			q.car = w.kind == carKind
-			return w.params, nil
+		case rawKind:
+			q.car = false
+			return nil
+		case carKind:
+			q.car = true
+			e := q.variant(w, values)
+			if e == nil {
+				return nil
+			}
+			if !variant {
+				err, variant = e, true
+			}
 		case "application/vnd.ipfs.ipns-record":
-			return nil, bad("an IPNS record is at /ipns/, which is not served")
+			return bad("an IPNS record is at /ipns/, which is not served")
 		case "*/*":
 		default:
-			any = false
+			other = true
 		}
 	}
-	if any {
-		return nil, bad("which response type is wanted isn't said")
+	if other && !variant {
+		return unacceptable("none of the accepted types is made here")
 	}
-	return nil, unacceptable("none of the accepted types is made here")
+	return err
 }
 
 // checkEntityBytes checks the form from:to, of numbers and "*" for the end. What is
