@@ -335,6 +335,7 @@ func TestManifestBombs(t *testing.T) {
 		"segments of 2^63 bytes": appendHead(text(head(3), "size"), majorUint, 1<<63),
 		"nothing":                {},
 	}
+	const limit = 10 * time.Millisecond
 	for name, bomb := range bombs {
 		t.Run(name, func(t *testing.T) {
 			for what, decode := range map[string]func() error{
@@ -345,7 +346,7 @@ func TestManifestBombs(t *testing.T) {
 				var err error
 				var n uint64
 				took := time.Hour
-				for range 3 { // a busy machine may stop us in between
+				for i := 0; i < 3 || i < 100 && took > limit; i++ { // a busy machine may stop us in between
 					start := time.Now()
 					n = allocated(func() { err = decode() })
 					took = min(took, time.Since(start))
@@ -356,7 +357,7 @@ func TestManifestBombs(t *testing.T) {
 				if n > 4<<20 || n > 4*uint64(len(bomb))+64<<10 {
 					t.Errorf("%s: %d bytes allocated for %d", what, n, len(bomb))
 				}
-				if took > 10*time.Millisecond {
+				if took > limit {
 					t.Errorf("%s: took %v", what, took)
 				}
 			}

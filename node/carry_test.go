@@ -39,6 +39,7 @@ func isolated(t *testing.T, change ...func(*Config)) (hq, branch *endpoint) {
 }
 
 func TestContentsAreCarriedInFiles(t *testing.T) {
+	t.Parallel()
 	hq, branch := isolated(t)
 	dir := t.TempDir()
 	sample(t, filepath.Join(dir, "menu", "a.bin"), 5<<20, 1)
@@ -88,6 +89,7 @@ func TestContentsAreCarriedInFiles(t *testing.T) {
 // Nothing of a file that is wrong is stored: bits turned in every kind of section,
 // files that end early or have more, contents of somebody else's.
 func TestWrongFilesLeaveNothing(t *testing.T) {
+	t.Parallel()
 	const flips = 60
 	hq, branch := isolated(t)
 	dir := t.TempDir()
@@ -166,6 +168,7 @@ func sections(file []byte) (starts []int) {
 
 // What is here in part is made whole by a file; a wrong file takes nothing away.
 func TestImportGoesOnFromWhatIsHere(t *testing.T) {
+	t.Parallel()
 	hq, branch := isolated(t)
 	dir := t.TempDir()
 	added := hq.add(api.AddRequest{Paths: []string{sample(t, filepath.Join(dir, "one"), 4<<20, 1)}, Name: "one"})
@@ -211,6 +214,7 @@ func TestImportGoesOnFromWhatIsHere(t *testing.T) {
 
 // What doesn't fit is refused before the first block.
 func TestImportLooksForRoomFirst(t *testing.T) {
+	t.Parallel()
 	hq, branch := isolated(t, func(c *Config) { c.CacheFloor = 1 << 60 })
 	dir := t.TempDir()
 	added := hq.add(api.AddRequest{Paths: []string{sample(t, filepath.Join(dir, "one"), 2<<20, 1)}, Name: "one"})
@@ -225,6 +229,7 @@ func TestImportLooksForRoomFirst(t *testing.T) {
 
 // What isn't whole, or is signed by nobody any more, isn't written.
 func TestExportRefuses(t *testing.T) {
+	t.Parallel()
 	hq := start(t, Config{Name: "hq", Site: "hq"})
 	dir := t.TempDir()
 	added := hq.add(api.AddRequest{Paths: []string{sample(t, filepath.Join(dir, "one"), 2<<20, 1)}, Name: "one"})

@@ -23,10 +23,13 @@ import (
 
 // A tap is a link that lets so many bytes a second through, in each direction.
 type tap struct {
-	rate float64
-	mu   sync.Mutex
-	next time.Time
+	mu      sync.Mutex
+	rate    float64
+	next    time.Time
+	changed chan struct{}
 }
+
+func newTap(rate float64) *tap { return &tap{rate: rate, changed: make(chan struct{})} }
 
 func (l *tap) Sent(n int, done <-chan struct{}) {
 	l.mu.Lock()
@@ -34,19 +37,23 @@ func (l *tap) Sent(n int, done <-chan struct{}) {
 		l.next = now
 	}
 	l.next = l.next.Add(time.Duration(float64(n) / l.rate * float64(time.Second)))
-	wait := time.Until(l.next)
+	wait, changed := time.Until(l.next), l.changed
 	l.mu.Unlock()
 	select {
 	case <-time.After(wait):
+	case <-changed:
 	case <-done:
 	}
 }
 
-// slow lets another number of bytes a second through from now on.
-func (l *tap) slow(rate float64) {
+// turn lets another number of bytes a second through from now on, and whoever
+// waits at once.
+func (l *tap) turn(rate float64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.rate, l.next = rate, time.Now()
+	close(l.changed)
+	l.changed = make(chan struct{})
 }
 
 func (l *tap) Received(int, <-chan struct{}) {}
@@ -55,9 +62,9 @@ func (l *tap) Received(int, <-chan struct{}) {}
 // gateway. Nothing but a stop of either ends what is under way.
 func slowly(t *testing.T, bytesPerSecond float64) (hq, branch *endpoint, url string) {
 	t.Helper()
-	line := &tap{rate: bytesPerSecond}
+	line := newTap(bytesPerSecond)
 	hq = start(t, Config{Name: "hq", Site: "hq", Listen: localhost[:1], Line: func(trust.Credential) trust.Line { return line }})
-	branch = hq.join("branch", "hq", func(c *Config) { c.Gateway, c.FirstSource = "127.0.0.1:0", 5*time.Second })
+	branch = hq.join("branch", "hq", func(c *Config) { c.Gateway, c.FirstSource = "127.0.0.1:0", patience })
 	branch.meet(1)
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	return hq, branch, "http://" + branch.node.address()
@@ -89,8 +96,9 @@ func answer(t *testing.T, method, url string, headers ...string) (res *http.Resp
 // A file can be read through the gateway while it comes: its beginning at once,
 // its end as soon, and all of it with one resume; many readers share one fetch.
 func TestGatewayStreamsWhileItDownloads(t *testing.T) {
+	t.Parallel()
 	const size = 32 << 20
-	hq, branch, url := slowly(t, 16<<20) // 2 s
+	hq, branch, url := slowly(t, 3<<20) // 10 s, unless it is turned up
 	path := sample(t, filepath.Join(t.TempDir(), "film.mp4"), size, 1)
 	want, err := os.ReadFile(path)
 	if err != nil {
@@ -104,11 +112,11 @@ func TestGatewayStreamsWhileItDownloads(t *testing.T) {
 		t.Fatalf("%s, %d bytes, %v", res.Status, len(first), res.Header)
 	}
 	t.Logf("first byte after %v, of a content that a neighbour has", took)
-	if took > 3*time.Second {
-		t.Errorf("the first byte took %v", took)
-	}
 	whole := func() bool {
 		return gatehouse{branch.node}.Whole(mustID(t, added.Content))
+	}
+	if whole() {
+		t.Error("the first byte came only when all was here")
 	}
 	end, tail, took := answer(t, "GET", film, "Range", "bytes=-1000")
 	early := !whole()
@@ -116,6 +124,7 @@ func TestGatewayStreamsWhileItDownloads(t *testing.T) {
 		t.Fatalf("the end: %s, %d bytes", end.Status, len(tail))
 	}
 	t.Logf("a seek to the end took %v", took)
+	hq.cfg.Line(trust.Credential{}).(*tap).turn(1 << 30)
 	if !early {
 		t.Error("the end came only when all else was here")
 	}
@@ -168,7 +177,7 @@ func mustID(t *testing.T, s string) content.ID {
 // reader goes on from there.
 func TestGatewayStopsWhenItsReadersLeft(t *testing.T) {
 	t.Parallel() // it mostly waits
-	hq, branch, url := slowly(t, 6<<20)
+	hq, branch, url := slowly(t, 1<<20)
 	branch.node.gates.linger = 100 * time.Millisecond
 	added := hq.add(api.AddRequest{Paths: []string{sample(t, filepath.Join(t.TempDir(), "a.bin"), 20<<20, 1)}})
 	one, _, _ := answer(t, "GET", url+"/content/"+added.Content)
@@ -179,13 +188,13 @@ func TestGatewayStopsWhenItsReadersLeft(t *testing.T) {
 		t.Fatalf("%d fetches while somebody reads", n)
 	}
 	two.Body.Close()
-	until(t, 10*time.Second, func() bool { return len(branch.node.fetches.all()) == 0 })
+	until(t, patience, func() bool { return len(branch.node.fetches.all()) == 0 })
 	c, ok := branch.node.store.Get(mustID(t, added.Content))
 	if !ok || c.Progress() == 0 || c.Complete() {
 		t.Fatalf("held: %t", ok)
 	}
 	here := c.Progress()
-	hq.cfg.Line(trust.Credential{}).(*tap).slow(1 << 30)
+	hq.cfg.Line(trust.Credential{}).(*tap).turn(1 << 30)
 	out := filepath.Join(t.TempDir(), "a.bin")
 	if res := branch.get(added.Content, out); res.Here < here {
 		t.Errorf("%d of %d bytes were still here", res.Here, here)
@@ -245,6 +254,7 @@ func TestGatewayReadersLeaveAlone(t *testing.T) {
 
 // What isn't there, and what may not be served, is told apart.
 func TestGatewayRefuses(t *testing.T) {
+	t.Parallel()
 	hq, branch, url := slowly(t, 1<<30)
 	branch.node.cfg.FirstSource = 300 * time.Millisecond
 	added := hq.add(api.AddRequest{Paths: []string{sample(t, filepath.Join(t.TempDir(), "a.bin"), 3<<20, 1)}, Name: "a"})
@@ -257,7 +267,9 @@ func TestGatewayRefuses(t *testing.T) {
 	if r, _, _ := answer(t, "GET", url+"/content/"+added.Content, "Cache-Control", "only-if-cached"); r.StatusCode != 412 {
 		t.Errorf("not cached: %s", r.Status)
 	}
+	branch.node.cfg.FirstSource = patience
 	branch.get(added.Content, filepath.Join(t.TempDir(), "a.bin"))
+	branch.node.cfg.FirstSource = 300 * time.Millisecond
 	hq.stop()
 	if r, _, _ := answer(t, "GET", url+"/content/"+added.Content); r.StatusCode != 200 {
 		t.Errorf("held, its publisher away: %s", r.Status)
@@ -271,6 +283,7 @@ func TestGatewayRefuses(t *testing.T) {
 // IPFS tools get every block by its CID, and the whole as a CAR, which an import
 // takes back.
 func TestGatewayGivesBlocksAndCARs(t *testing.T) {
+	t.Parallel()
 	hq, branch, url := slowly(t, 1<<30)
 	dir := t.TempDir()
 	sample(t, filepath.Join(dir, "tree", "a.bin"), 3<<20, 1)
@@ -291,7 +304,7 @@ func TestGatewayGivesBlocksAndCARs(t *testing.T) {
 		}
 	}
 	check(added.Content, content.Hash(id))
-	until(t, 20*time.Second, func() bool { // the index takes its time
+	until(t, patience, func() bool { // the index takes its time
 		blocks, _ := c.Blocks(0)
 		return branch.node.store.HasBlock(blocks[0].Hash)
 	})
@@ -323,6 +336,7 @@ func TestGatewayGivesBlocksAndCARs(t *testing.T) {
 }
 
 func TestSegmentsAreFound(t *testing.T) {
+	t.Parallel()
 	e := start(t, Config{Name: "hq", Site: "hq"})
 	m := &content.Manifest{Files: []content.File{{Path: ".", Mode: fs.ModeDir | 0o755, ModTime: time.Unix(0, 0).UTC()}}}
 	for i := range 12_000 { // names of 100 bytes: a manifest of 1.5 MB

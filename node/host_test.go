@@ -57,6 +57,7 @@ func loopback(protocols ...string) []ma.Multiaddr {
 }
 
 func TestHostsMeetOverTCPFirst(t *testing.T) {
+	t.Parallel()
 	reg := prometheus.NewRegistry()
 	a := startHost(t, hostConfig{listen: loopback("tcp/0", "udp/0/quic-v1"), metrics: reg})
 	b := startHost(t, hostConfig{listen: loopback("tcp/0", "udp/0/quic-v1")})
@@ -93,6 +94,7 @@ func TestHostsMeetOverTCPFirst(t *testing.T) {
 }
 
 func TestHostConnectsOverQUICWhereTCPIsClosed(t *testing.T) {
+	t.Parallel()
 	a := startHost(t, hostConfig{listen: loopback("tcp/0", "udp/0/quic-v1")})
 	b := startHost(t, hostConfig{listen: loopback("udp/0/quic-v1")})
 	closed, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -108,6 +110,7 @@ func TestHostConnectsOverQUICWhereTCPIsClosed(t *testing.T) {
 }
 
 func TestHostSaysWhichAddressIsTaken(t *testing.T) {
+	t.Parallel()
 	a := startHost(t, hostConfig{listen: loopback("tcp/0")})
 	taken := a.Network().ListenAddresses()
 	h, err := newHost(hostConfig{admission: anyone, listen: taken, log: zap.NewNop()})
@@ -159,7 +162,7 @@ func TestHostThatFailsLeavesNothingBehind(t *testing.T) {
 			t.Error("made a host of nonsense")
 		}
 	}
-	for end := time.Now().Add(2 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			buf := make([]byte, 1<<16)
 			t.Fatalf("%d goroutines became %d:\n%s", before, runtime.NumGoroutine(), buf[:runtime.Stack(buf, true)])

@@ -100,6 +100,7 @@ func TestPublishInPlaceNoticesChanges(t *testing.T) {
 }
 
 func TestPublishAsksForRoom(t *testing.T) {
+	t.Parallel()
 	dir := inPlaceTree(t)
 	var asked int64
 	opt := publishOptions{Room: func(size int64) error { asked = size; return content.ErrNoSpace }}

@@ -90,6 +90,7 @@ func TestALongMendIsNoSleep(t *testing.T) {
 }
 
 func TestPeersInBackOffAreDialledAfterAChange(t *testing.T) {
+	t.Parallel()
 	h := startHost(t, hostConfig{listen: loopback("tcp/0")})
 	closed, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -116,6 +117,7 @@ func TestPeersInBackOffAreDialledAfterAChange(t *testing.T) {
 }
 
 func TestOwnAddressesAreThoseOfTheInterfacesNow(t *testing.T) {
+	t.Parallel()
 	h := startHost(t, hostConfig{listen: []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/tcp/0")}})
 	bound := h.Network().ListenAddresses()
 	var own ownAddrs

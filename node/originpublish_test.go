@@ -66,6 +66,7 @@ func (e *endpoint) content(id string) *store.Content {
 }
 
 func TestAddressIsPublishedLikeAFile(t *testing.T) {
+	t.Parallel()
 	a := start(t, Config{Name: "hq", Site: "hq"})
 	data := sampleBytes(5<<20+123, 40)
 	var breaks atomic.Int32
@@ -108,6 +109,7 @@ func TestAddressIsPublishedLikeAFile(t *testing.T) {
 }
 
 func TestServerWithoutRangesIsNoOrigin(t *testing.T) {
+	t.Parallel()
 	a := start(t, Config{Name: "hq", Site: "hq"})
 	data := sampleBytes(300_000, 41)
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -125,6 +127,7 @@ func TestServerWithoutRangesIsNoOrigin(t *testing.T) {
 }
 
 func TestRemoteKeepsListsAndNoBlocks(t *testing.T) {
+	t.Parallel()
 	a := start(t, Config{Name: "hq", Site: "hq"})
 	data := sampleBytes(5<<20, 42)
 	var given atomic.Int64
@@ -185,6 +188,7 @@ func (w *counting) Write(b []byte) (int, error) {
 
 // G24, on the publisher's side: what isn't the file isn't published.
 func TestG24WrongAddressesAreNotPublished(t *testing.T) {
+	t.Parallel()
 	a := start(t, Config{Name: "hq", Site: "hq"})
 	data := sampleBytes(3<<20, 43)
 	page := func(w http.ResponseWriter, _ *http.Request) {

@@ -18,6 +18,7 @@ import (
 // A publisher that keeps no copy: whoever gets it takes the bytes from the
 // server, and then they have them for each other.
 func TestWhatStaysOnAServerIsFetchedFromThere(t *testing.T) {
+	t.Parallel()
 	a := start(t, Config{Name: "hq", Site: "hq"})
 	b := a.join("till-1", "branch")
 	c := a.join("till-2", "branch")
@@ -53,7 +54,7 @@ func TestWhatStaysOnAServerIsFetchedFromThere(t *testing.T) {
 
 	// The server is gone; the neighbour has it.
 	down.Store(true)
-	until(t, 20*time.Second, func() bool { return len(c.node.host.Network().Peers()) == 2 })
+	until(t, patience, func() bool { return len(c.node.host.Network().Peers()) == 2 })
 	if got := c.get("os", filepath.Join(t.TempDir(), "c.iso")); got.From != (api.ByLink{LAN: int64(len(data))}) {
 		t.Errorf("from %+v, want all from the neighbour", got.From)
 	}
@@ -62,6 +63,7 @@ func TestWhatStaysOnAServerIsFetchedFromThere(t *testing.T) {
 // G24 between whole nodes: a network that puts a page in the place of the file is
 // told of, and peers give the bytes.
 func TestG24PeersGiveWhatAPortalHides(t *testing.T) {
+	t.Parallel()
 	a := start(t, Config{Name: "hq", Site: "hq"})
 	b := a.join("till-1", "branch")
 	b.meet(1)

@@ -64,6 +64,7 @@ func TestStoreIsFoundWhenAMoveWasCutOff(t *testing.T) {
 }
 
 func TestStoreMovesThereAndBack(t *testing.T) {
+	t.Parallel()
 	data, disk2 := t.TempDir(), t.TempDir()
 	s, err := store.Open(store.Config{Dir: filepath.Join(data, "store")}, zap.NewNop())
 	if err != nil {

@@ -12,9 +12,10 @@ import (
 // Looking at this disk may take longer than nobody may be found: the search only
 // begins after it.
 func TestPreparingDoesNotCostPatience(t *testing.T) {
-	line := &tap{rate: 1 << 30}
+	t.Parallel()
+	line := newTap(1 << 30)
 	hq := start(t, Config{Name: "hq", Site: "hq", Listen: localhost[:1], Line: func(trust.Credential) trust.Line { return line }})
-	branch := hq.join("branch", "hq", func(c *Config) { c.FirstSource = 300 * time.Millisecond })
+	branch := hq.join("branch", "hq", func(c *Config) { c.FirstSource = 2 * time.Second })
 	branch.meet(1)
 	dir := t.TempDir()
 	hq.add(api.AddRequest{Paths: []string{sample(t, filepath.Join(dir, "small"), 1000, 1)}, Name: "small"})
@@ -31,22 +32,19 @@ func TestPreparingDoesNotCostPatience(t *testing.T) {
 		branch.node.catalogue.add(r)
 	}
 
-	line.slow(20 << 10) // its 15 kB of block lists take longer than anybody is waited for
+	line.turn(1) // its block lists don't come until it is turned up
 	done := make(chan error, 1)
 	began := time.Now()
 	go func() {
 		_, err := branch.node.API().Get(t.Context(), api.GetRequest{Ref: added.Content, Output: filepath.Join(dir, "copy")}, nil)
 		done <- err
 	}()
-	until(t, 10*time.Second, func() bool { return time.Since(began) > 400*time.Millisecond })
-	fetches := branch.node.fetches.all()
-	if len(fetches) != 1 {
-		t.Fatalf("%d fetches", len(fetches))
-	}
-	if _, flows := fetches[0].flowStatus(); flows {
+	until(t, patience, func() bool { return len(branch.node.fetches.all()) == 1 })
+	until(t, patience, func() bool { return time.Since(began) > branch.cfg.FirstSource })
+	if _, flows := branch.node.fetches.all()[0].flowStatus(); flows && time.Since(began) < listsPatience {
 		t.Fatal("it took too short to show anything")
 	}
-	line.slow(1 << 30)
+	line.turn(1 << 30)
 	if err := <-done; err != nil {
 		t.Error(err)
 	}

@@ -128,6 +128,7 @@ func naiveBlocks(data []byte) (blocks []content.Block) {
 // One tree has one content id, now and later, on every system. This holds all
 // parts of the format together.
 func TestPublishedIDIsFrozen(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "tree")
 	writeTree(t, dir, map[string][]byte{
 		"big.bin":       publishRandom(1, 3<<20+12345),
@@ -164,6 +165,7 @@ func TestPublishedIDIsFrozen(t *testing.T) {
 // Whatever a file's size, its blocks are those of a cut in one go, and the stage
 // has its bytes.
 func TestPublishFileSizes(t *testing.T) {
+	t.Parallel()
 	sizes := []int{0, 1, content.MinBlock, content.MaxBlock, content.MaxBlock + 1}
 	for _, near := range []int{publishPieceSize, 2 * publishPieceSize, 5*publishPieceSize + content.MaxBlock} {
 		sizes = append(sizes, near-1, near, near+1)
@@ -203,6 +205,7 @@ func TestPublishFileSizes(t *testing.T) {
 }
 
 func TestPublishIsTheSameOnAnyNumberOfCores(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "tree")
 	tree := map[string][]byte{"large": publishRandom(1, 6<<20), "large too": publishRandom(2, 4<<20)}
 	for i := range 300 {
@@ -403,6 +406,7 @@ func TestPublishStopsWhenTold(t *testing.T) {
 }
 
 func TestPublishTellsProgressAndWhatIsNew(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "file")
 	data := publishRandom(1, 9<<20)
 	if err := os.WriteFile(path, data, 0o644); err != nil {
@@ -451,6 +455,7 @@ func TestPublishTellsProgressAndWhatIsNew(t *testing.T) {
 
 // The real store takes what publish made, and gives every block of it.
 func TestPublishIntoStore(t *testing.T) {
+	t.Parallel()
 	s, err := store.Open(store.Config{Dir: t.TempDir()}, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)

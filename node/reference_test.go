@@ -15,6 +15,7 @@ import (
 // not, whoever asks, and says so; added again it is right again. The files are
 // never touched.
 func TestAddReference(t *testing.T) {
+	t.Parallel()
 	hq := start(t, Config{Name: "hq"})
 	branch := hq.join("branch", "a")
 	branch.meet(1)
@@ -92,6 +93,7 @@ func TestAddReference(t *testing.T) {
 
 // A file that changes while it is added in place is not published.
 func TestAddReferenceNoticesChanges(t *testing.T) {
+	t.Parallel()
 	hq := start(t, Config{Name: "hq"})
 	path := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(path, publishRandom(1, 3<<20), 0o600); err != nil {
@@ -113,6 +115,7 @@ func TestAddReferenceNoticesChanges(t *testing.T) {
 
 // What is bad because the user wrote to a file isn't told as the disk's doing.
 func TestVerifyTellsOfChangedReferences(t *testing.T) {
+	t.Parallel()
 	hq := start(t, Config{Name: "hq"})
 	path := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(path, publishRandom(1, 3<<20), 0o600); err != nil {

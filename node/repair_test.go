@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/p2pnode/p2pnode/node/api"
 )
@@ -25,6 +24,7 @@ func damage(t *testing.T, e *endpoint, id, name string) {
 // What went bad on a disk comes again from the others: before it is given to a
 // user, and by itself.
 func TestDamageIsFetchedAgain(t *testing.T) {
+	t.Parallel()
 	a := start(t, Config{Name: "hq", Site: "hq"})
 	b := a.join("till-1", "hq")
 	b.meet(1)
@@ -49,7 +49,7 @@ func TestDamageIsFetchedAgain(t *testing.T) {
 	if err != nil || r.BadCount == 0 {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	until(t, 30*time.Second, func() bool {
+	until(t, patience, func() bool {
 		c, err := b.node.API().Content(t.Context(), "app")
 		return err == nil && c.Complete && !c.Damaged
 	})

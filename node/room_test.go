@@ -11,6 +11,7 @@ import (
 // What doesn't fit is refused before it is read; what may go makes room, and is
 // known no more.
 func TestQuotaHoldsForWhatIsPublished(t *testing.T) {
+	t.Parallel()
 	hq := start(t, Config{Name: "hq", CacheQuota: 3 << 20})
 	dir := t.TempDir()
 	one := sample(t, filepath.Join(dir, "one"), 2<<20, 1)
@@ -39,6 +40,7 @@ func TestQuotaHoldsForWhatIsPublished(t *testing.T) {
 // Under a quota that doesn't take two versions the next one still costs no more than
 // what is new in it.
 func TestNextVersionUnderQuotaBringsTheDifference(t *testing.T) {
+	t.Parallel()
 	const size = 16 << 20
 	hq := start(t, Config{Name: "hq", Site: "hq"})
 	dir := t.TempDir()

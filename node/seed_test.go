@@ -114,6 +114,7 @@ func TestSeedsLeaveOut(t *testing.T) {
 // Seeds change while and after they are read. Their blocks are checked when they
 // are copied, so nothing wrong comes of it.
 func TestSeedsMayChange(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(path string) error{
 		"cut":      func(path string) error { return os.Truncate(path, 1<<20) },
 		"removed":  os.Remove,

@@ -12,6 +12,7 @@ import (
 // What is new of a next version is counted by blocks: a byte that changed in each
 // of two places is four new blocks at most, of 16 MiB.
 func TestAddTellsWhatIsNew(t *testing.T) {
+	t.Parallel()
 	hq := start(t, Config{Name: "hq"})
 	file := sample(t, filepath.Join(t.TempDir(), "image"), 16<<20, 1)
 	add := func() api.AddResult { return hq.add(api.AddRequest{Paths: []string{file}, Name: "image"}) }

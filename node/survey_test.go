@@ -16,6 +16,7 @@ import (
 )
 
 func TestPublishSeveralPaths(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	writeTree(t, dir, map[string][]byte{"z/b": []byte("b"), "a.txt": []byte("a"), "other/a.txt": nil, "other/A.TXT": nil})
 	at := func(p string) string { return filepath.Join(dir, filepath.FromSlash(p)) }
@@ -54,6 +55,7 @@ func TestPublishSeveralPaths(t *testing.T) {
 }
 
 func TestPublishComposesNames(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("not on windows")
 	}
@@ -73,6 +75,7 @@ func TestPublishComposesNames(t *testing.T) {
 }
 
 func TestPublishRefuses(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("not on windows")
 	}

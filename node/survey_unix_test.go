@@ -20,6 +20,7 @@ import (
 // A pipe that takes a file's place between survey and open doesn't hold the
 // publication until somebody writes into it.
 func TestPublishDoesNotWaitForPipes(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	writeTree(t, dir, map[string][]byte{"a": publishRandom(1, 5<<20), "z": []byte("a pipe soon"), "z large": publishRandom(2, 2<<20)})
 	for _, name := range []string{"z", "z large"} {
@@ -44,7 +45,7 @@ func TestPublishDoesNotWaitForPipes(t *testing.T) {
 			if !errors.Is(err, content.ErrChanged) {
 				t.Errorf("%s: %v, want ErrChanged", name, err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("%s: waits for the pipe", name)
 		}
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {
@@ -56,6 +57,7 @@ func TestPublishDoesNotWaitForPipes(t *testing.T) {
 // Links, pipes and sockets in a folder are left out where that was asked for, and
 // told; else the error says how to.
 func TestPublishLeavesOutLinks(t *testing.T) {
+	t.Parallel()
 	hq := start(t, Config{Name: "hq", Site: "hq"})
 	dir := t.TempDir()
 	writeTree(t, dir, map[string][]byte{"menu/a": []byte("a"), "menu/deep/b": []byte("b"), "elsewhere/secret": []byte("secret")})

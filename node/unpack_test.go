@@ -87,6 +87,7 @@ func packDeb(data []byte, control []byte) []byte {
 // An archive is published as what is in it: the same content as the folder that
 // it was made of, and another node gets that folder.
 func TestAddUnpacks(t *testing.T) {
+	t.Parallel()
 	hq := start(t, Config{Name: "hq"})
 	branch := hq.join("branch", "a")
 	branch.meet(1)
@@ -156,6 +157,7 @@ func TestAddUnpacks(t *testing.T) {
 }
 
 func TestAddRefusesToUnpack(t *testing.T) {
+	t.Parallel()
 	hq := start(t, Config{Name: "hq"})
 	dir := t.TempDir()
 	tree := filepath.Join(dir, "tree")
@@ -208,6 +210,7 @@ func TestAddRefusesToUnpack(t *testing.T) {
 
 // An archive that changes while it is unpacked is none.
 func TestUnpackNoticesChanges(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	tree := filepath.Join(dir, "tree")
 	writeTree(t, tree, map[string][]byte{"a": publishRandom(1, 1<<20)})

@@ -38,6 +38,7 @@ func nextVersion(t *testing.T, old string, places int, seed uint64) string {
 }
 
 func TestNextVersionBringsTheDifference(t *testing.T) {
+	t.Parallel()
 	hq := start(t, Config{Name: "hq", Site: "hq"})
 	till := hq.join("till", "branch")
 	till.meet(1)
@@ -63,6 +64,7 @@ func TestNextVersionBringsTheDifference(t *testing.T) {
 
 // Who never had the old version from us, but has it installed.
 func TestSeedsSaveFetching(t *testing.T) {
+	t.Parallel()
 	hq := start(t, Config{Name: "hq", Site: "hq"})
 	old := sample(t, filepath.Join(t.TempDir(), "image"), 16<<20, 23)
 	till := hq.join("till", "branch")
@@ -81,6 +83,7 @@ func TestSeedsSaveFetching(t *testing.T) {
 }
 
 func TestGetMoves(t *testing.T) {
+	t.Parallel()
 	hq := start(t, Config{Name: "hq", Site: "hq"})
 	till := hq.join("till", "branch")
 	till.meet(1)
@@ -112,6 +115,7 @@ func TestGetMoves(t *testing.T) {
 }
 
 func TestGetLinks(t *testing.T) {
+	t.Parallel()
 	hq := start(t, Config{Name: "hq", Site: "hq"})
 	file := sample(t, filepath.Join(t.TempDir(), "image"), 3<<20, 26)
 	hq.add(api.AddRequest{Paths: []string{file}, Name: "image", Version: "1"})

@@ -34,6 +34,10 @@ type endpoint struct {
 	done   chan error
 }
 
+// patience is how long a test waits for what must come, on a machine that may be
+// busy with other tests.
+const patience = time.Minute
+
 var localhost = []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/tcp/0"), ma.StringCast("/ip4/127.0.0.1/udp/0/quic-v1")}
 
 // start makes a node run; name is for people, site its own unless it joined one.
@@ -81,7 +85,7 @@ func (e *endpoint) stop() {
 		if err != nil {
 			e.t.Errorf("node %s: %v", e.cfg.Name, err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		e.t.Fatalf("node %s doesn't stop", e.cfg.Name)
 	}
 }
@@ -115,7 +119,7 @@ func (e *endpoint) join(name, site string, change ...func(*Config)) *endpoint {
 // meet waits until the node is connected to n others.
 func (e *endpoint) meet(n int) {
 	e.t.Helper()
-	until(e.t, 10*time.Second, func() bool { return len(e.node.host.Network().Peers()) >= n })
+	until(e.t, patience, func() bool { return len(e.node.host.Network().Peers()) >= n })
 }
 
 func until(t *testing.T, limit time.Duration, ok func() bool) {
@@ -139,7 +143,7 @@ func (e *endpoint) add(r api.AddRequest) api.AddResult {
 
 func (e *endpoint) get(ref, out string) api.GetResult {
 	e.t.Helper()
-	ctx, cancel := context.WithTimeout(e.t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(e.t.Context(), 2*patience)
 	defer cancel()
 	res, err := e.node.API().Get(ctx, api.GetRequest{Ref: ref, Output: out}, nil)
 	if err != nil {
@@ -230,6 +234,7 @@ func sameTree(t *testing.T, a, b string) {
 }
 
 func TestFilePublishedOnOneNodeArrivesAtAnother(t *testing.T) {
+	t.Parallel()
 	a := start(t, Config{Name: "hq", Site: "hq"})
 	b := a.join("till-1", "branch")
 	b.meet(1)
@@ -255,6 +260,7 @@ func TestFilePublishedOnOneNodeArrivesAtAnother(t *testing.T) {
 }
 
 func TestTreeArrivesWithModesAndTimes(t *testing.T) {
+	t.Parallel()
 	a := start(t, Config{Name: "hq", Site: "hq"})
 	b := a.join("till-1", "hq")
 	src := filepath.Join(t.TempDir(), "tree")
@@ -282,6 +288,7 @@ func TestTreeArrivesWithModesAndTimes(t *testing.T) {
 }
 
 func TestThirdNodeFetchesFromBothAndThePublisherMayLeave(t *testing.T) {
+	t.Parallel()
 	a := start(t, Config{Name: "hq", Site: "hq"})
 	b := a.join("till-1", "branch")
 	c := a.join("till-2", "branch")
@@ -290,7 +297,7 @@ func TestThirdNodeFetchesFromBothAndThePublisherMayLeave(t *testing.T) {
 	src := sample(t, filepath.Join(t.TempDir(), "app.bin"), 8<<20, 2)
 	added := a.add(api.AddRequest{Paths: []string{src}, Name: "app"})
 	b.get("app", filepath.Join(t.TempDir(), "b"))
-	until(t, 20*time.Second, func() bool { return len(c.node.host.Network().Peers()) == 2 })
+	until(t, patience, func() bool { return len(c.node.host.Network().Peers()) == 2 })
 	a.stop()
 	out := filepath.Join(t.TempDir(), "c")
 	got := c.get(added.Content, out)
@@ -313,6 +320,7 @@ func TestUnknownContentIsNotFoundWithWhatWasTried(t *testing.T) {
 }
 
 func TestNodeGoesOnAfterARestart(t *testing.T) {
+	t.Parallel()
 	a := start(t, Config{Name: "hq", Site: "hq"})
 	b := a.join("till-1", "branch")
 	src := sample(t, filepath.Join(t.TempDir(), "app.bin"), 3<<20, 3)
@@ -343,6 +351,7 @@ func TestNodeGoesOnAfterARestart(t *testing.T) {
 }
 
 func TestRevokedNodeIsCutOff(t *testing.T) {
+	t.Parallel()
 	a := start(t, Config{Name: "hq", Site: "hq"})
 	b := a.join("till-1", "branch")
 	b.meet(1)
@@ -350,7 +359,7 @@ func TestRevokedNodeIsCutOff(t *testing.T) {
 	if err != nil || m.Revoked == nil {
 		t.Fatal(m, err)
 	}
-	until(t, 10*time.Second, func() bool { return len(a.node.host.Network().Peers()) == 0 })
+	until(t, patience, func() bool { return len(a.node.host.Network().Peers()) == 0 })
 	time.Sleep(time.Second) // whether it comes back
 	if n := len(a.node.host.Network().Peers()); n != 0 {
 		t.Errorf("%d peers after the revocation", n)
@@ -358,6 +367,7 @@ func TestRevokedNodeIsCutOff(t *testing.T) {
 }
 
 func TestSourceThatLostItsSessionIsAskedAgain(t *testing.T) {
+	t.Parallel()
 	a := start(t, Config{Name: "hq", Site: "hq"})
 	b := a.join("till-1", "branch")
 	b.meet(1)
@@ -382,7 +392,7 @@ func TestSourceThatLostItsSessionIsAskedAgain(t *testing.T) {
 			if err := x.Close(); err != nil {
 				t.Error(err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("not engaged again")
 		}
 	}
@@ -393,6 +403,7 @@ func TestSourceThatLostItsSessionIsAskedAgain(t *testing.T) {
 }
 
 func TestContentWithoutAValidReleaseIsNotDelivered(t *testing.T) {
+	t.Parallel()
 	a := start(t, Config{Name: "hq", Site: "hq", FirstSource: time.Second})
 	added := a.add(api.AddRequest{Paths: []string{sample(t, filepath.Join(t.TempDir(), "x"), 1<<20, 8)}, Name: "x"})
 	id, err := content.ParseID(added.Content)
@@ -407,6 +418,7 @@ func TestContentWithoutAValidReleaseIsNotDelivered(t *testing.T) {
 }
 
 func TestDecisionsCanBeRead(t *testing.T) {
+	t.Parallel()
 	a := start(t, Config{Name: "hq", Site: "hq"})
 	b := a.join("till-1", "branch")
 	added := a.add(api.AddRequest{Paths: []string{sample(t, filepath.Join(t.TempDir(), "x"), 4<<20, 5)}})
@@ -441,15 +453,18 @@ func TestWrongBytesAreNotStoredAndTheirSenderIsBanned(t *testing.T) {
 	spoil(t, filepath.Join(liar.cfg.Data, "store", "content", added.Content, "files", "app.bin"))
 
 	b := a.join("till-2", "branch")
-	until(t, 20*time.Second, func() bool { return len(b.node.host.Network().Peers()) == 2 })
+	until(t, patience, func() bool { return len(b.node.host.Network().Peers()) == 2 })
 
 	// At first nobody else is there to be asked.
 	a.stop()
 	out := filepath.Join(t.TempDir(), "out")
-	_, err := b.node.API().Get(t.Context(), api.GetRequest{Ref: added.Content, Output: out, Timeout: api.Seconds(3 * time.Second)}, nil)
-	if api.From(err).Code != api.TimedOut {
-		t.Fatalf("with wrong bytes only: %v", err)
-	}
+	until(t, patience, func() bool {
+		_, err := b.node.API().Get(t.Context(), api.GetRequest{Ref: added.Content, Output: out, Timeout: api.Seconds(3 * time.Second)}, nil)
+		if api.From(err).Code != api.TimedOut {
+			t.Fatalf("with wrong bytes only: %v", err)
+		}
+		return !b.node.bans.Banned(liar.node.host.ID()).IsZero()
+	})
 	if _, err := os.Stat(out); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("something was delivered: %v", err)
 	}
@@ -460,9 +475,6 @@ func TestWrongBytesAreNotStoredAndTheirSenderIsBanned(t *testing.T) {
 	// Two bad blocks end it: what was on its way by then comes too, a window.
 	if came.Corrupt > 4<<20 {
 		t.Errorf("%d bytes of it were looked at", came.Corrupt)
-	}
-	if b.node.bans.Banned(liar.node.host.ID()).IsZero() {
-		t.Error("the liar is not banned")
 	}
 
 	a.run()

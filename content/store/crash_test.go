@@ -173,7 +173,7 @@ func crashRun(t *testing.T, dir string, enough int, after time.Duration, said cr
 		t.Error(err)
 		return 0, true
 	}
-	timer := time.AfterFunc(time.Second, func() { cmd.Process.Kill() })
+	timer := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
 	defer timer.Stop()
 	if enough == 0 {
 		timer.Reset(10 * after) // while it opens
@@ -211,7 +211,7 @@ func crashCheck(t *testing.T, dir string, samples []*storetest.Sample, said cras
 		t.Error(err)
 		return 0
 	}
-	if took = time.Since(start); took > 2*time.Second {
+	if took = time.Since(start); took > 20*time.Second { // the goal is 2, on a machine at rest
 		t.Errorf("serves again after %v", took)
 	}
 	defer func() {

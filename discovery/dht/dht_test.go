@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,9 +57,7 @@ func (m *member) info() peer.AddrInfo { return peer.AddrInfo{ID: m.host.ID(), Ad
 
 func (m *member) connect(t *testing.T, o *member) {
 	t.Helper()
-	if err := m.host.Connect(t.Context(), o.info()); err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, "connected", func() bool { return m.host.Connect(t.Context(), o.info()) == nil })
 }
 
 func newMember(t *testing.T, cfg Config) *member {
@@ -94,6 +93,14 @@ func newMember(t *testing.T, cfg Config) *member {
 	return &member{d, h, bytes}
 }
 
+// many is a network in which not everybody knows everybody.
+func many() int {
+	if raced {
+		return 8
+	}
+	return 20
+}
+
 // startServers starts n servers, all of which know the first.
 func startServers(t *testing.T, n int) []*member {
 	t.Helper()
@@ -118,7 +125,7 @@ func testKeys(seed uint32, n int) []content.Hash {
 // holders returns who d finds for key.
 func holders(t *testing.T, d *DHT, key content.Hash) []peer.ID {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var ids []peer.ID
 	for ai := range d.Find(ctx, key) {
@@ -130,13 +137,17 @@ func holders(t *testing.T, d *DHT, key content.Hash) []peer.ID {
 	return ids
 }
 
-// eventually waits until ok holds, at most for limit.
-func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) time.Duration {
+// patience is how long a test waits for what must come, on a machine that may be
+// busy with other tests.
+const patience = time.Minute
+
+// eventually waits until ok holds, and returns how long that took.
+func eventually(t *testing.T, what string, ok func() bool) time.Duration {
 	t.Helper()
 	start := time.Now()
 	for !ok() {
-		if time.Since(start) > limit {
-			t.Fatalf("not after %v: %s", limit, what)
+		if time.Since(start) > patience {
+			t.Fatalf("not after %v: %s", patience, what)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -152,38 +163,46 @@ func (m *member) told(t *testing.T) int64 {
 }
 
 func TestEveryContentIsFoundInNetworksOfAnySize(t *testing.T) {
-	for _, n := range []int{2, 3, 5, 20} {
-		ms := startServers(t, n)
-		keys := testKeys(uint32(n), 100)
-		for i, k := range keys {
-			if err := ms[i%n].Announce(k); err != nil {
-				t.Fatal(err)
+	t.Parallel()
+	for _, n := range []int{2, 3, 5, many()} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
+			ms := startServers(t, n)
+			keys := testKeys(uint32(n), 100)
+			for i, k := range keys {
+				if err := ms[i%n].Announce(k); err != nil {
+					t.Fatal(err)
+				}
 			}
-		}
-		start := time.Now()
-		for i, k := range keys {
-			want := ms[i%n].host.ID()
-			asks := ms[(i+1+i/n)%n]
-			if asks == ms[i%n] {
-				asks = ms[(i+1)%n]
+			start := time.Now()
+			for i, k := range keys {
+				want := ms[i%n].host.ID()
+				asks := ms[(i+1+i/n)%n]
+				if asks == ms[i%n] {
+					asks = ms[(i+1)%n]
+				}
+				eventually(t, "a content is found by another node", func() bool {
+					return slices.Contains(holders(t, asks.DHT, k), want)
+				})
 			}
-			eventually(t, 5*time.Second, "a content is found by another node", func() bool {
-				return slices.Contains(holders(t, asks.DHT, k), want)
-			})
-		}
-		t.Logf("%d nodes: 100 of 100 contents found %v after they were announced", n, time.Since(start).Round(time.Millisecond))
+			t.Logf("%d nodes: 100 of 100 contents found %v after they were announced", n, time.Since(start).Round(time.Millisecond))
+		})
 	}
 }
 
 func TestTenThousandChunksAreAnnouncedCheaply(t *testing.T) {
+	t.Parallel()
 	const (
-		n        = 10_000
 		maxBytes = 5_000            // per key, in and out
 		maxTime  = 30 * time.Second // the goal is 10; a machine at rest takes one, this bounds a busy one
 	)
-	ms := startServers(t, 20)
+	n := 10_000
+	if raced {
+		n = 1_000
+	}
+	ms := startServers(t, many())
 	from := ms[7]
-	eventually(t, 5*time.Second, "the announcer is live", func() bool {
+	eventually(t, "the announcer is live", func() bool {
 		from.mu.Lock()
 		defer from.mu.Unlock()
 		return from.live
@@ -195,27 +214,26 @@ func TestTenThousandChunksAreAnnouncedCheaply(t *testing.T) {
 		t.Fatal(err)
 	}
 	noted := time.Since(start)
-	eventually(t, 2*maxTime, "all keys were told", func() bool { return from.told(t) >= n })
+	eventually(t, "all keys were told", func() bool { return from.told(t) >= int64(n) })
 	took := time.Since(start)
-	each := float64(from.bytes.n.Load()-before) / n
+	each := float64(from.bytes.n.Load()-before) / float64(n)
 	t.Logf("noted in %v, told in %v, %.0f bytes per key", noted.Round(time.Millisecond), took.Round(time.Millisecond), each)
-	if took > maxTime {
+	if took > maxTime && !raced {
 		t.Errorf("took %v, more than %v", took, maxTime)
 	}
 	if each > maxBytes {
 		t.Errorf("%.0f bytes per key, more than %d", each, maxBytes)
 	}
-	if told := from.told(t); told > n {
+	if told := from.told(t); told > int64(n) {
 		t.Errorf("%d keys were told as %d: some twice", n, told)
 	}
 	for _, k := range keys[:100] {
-		if !slices.Contains(holders(t, ms[3].DHT, k), from.host.ID()) {
-			t.Fatalf("%s is not found", k)
-		}
+		eventually(t, "a key is found", func() bool { return slices.Contains(holders(t, ms[3].DHT, k), from.host.ID()) })
 	}
 }
 
 func TestKeysAnnouncedAloneAreToldWhenAPeerComes(t *testing.T) {
+	t.Parallel()
 	alone := newMember(t, Config{Server: true})
 	keys := testKeys(2, 100)
 	if err := alone.Announce(keys...); err != nil {
@@ -227,7 +245,7 @@ func TestKeysAnnouncedAloneAreToldWhenAPeerComes(t *testing.T) {
 	}
 	t.Run("a peer comes", func(t *testing.T) {
 		newMember(t, Config{Server: true}).connect(t, alone)
-		took := eventually(t, 3*time.Second, "keys were told", func() bool { return alone.told(t) >= 100 })
+		took := eventually(t, "keys were told", func() bool { return alone.told(t) >= 100 })
 		t.Logf("told %v after the first peer came", took.Round(time.Millisecond))
 		if told := alone.told(t); told != 100 {
 			t.Errorf("100 keys were told as %d", told)
@@ -237,16 +255,17 @@ func TestKeysAnnouncedAloneAreToldWhenAPeerComes(t *testing.T) {
 	if err := alone.Announce(testKeys(3, 100)...); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 5*time.Second, "the node notices that it is alone", func() bool { return !alone.reached.Load() })
+	eventually(t, "the node notices that it is alone", func() bool { return !alone.reached.Load() })
 	if got := alone.told(t); got != 100 {
 		t.Fatalf("%d keys told while alone", got-100)
 	}
 	newMember(t, Config{Server: true}).connect(t, alone)
-	took := eventually(t, 3*time.Second, "later keys were told", func() bool { return alone.told(t) >= 200 })
+	took := eventually(t, "later keys were told", func() bool { return alone.told(t) >= 200 })
 	t.Logf("told %v after another peer came", took.Round(time.Millisecond))
 }
 
 func TestAnnouncedKeysSurviveARestart(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	keys, gone := testKeys(4, 50), testKeys(5, 50)
 	t.Run("before", func(t *testing.T) {
@@ -261,11 +280,9 @@ func TestAnnouncedKeysSurviveARestart(t *testing.T) {
 	again := newMember(t, Config{Server: true, Dir: dir})
 	other := newMember(t, Config{Server: true})
 	other.connect(t, again)
-	eventually(t, 5*time.Second, "keys of the run before were told", func() bool { return again.told(t) >= 50 })
+	eventually(t, "keys of the run before were told", func() bool { return again.told(t) >= 50 })
 	for _, k := range keys {
-		if !slices.Contains(holders(t, other.DHT, k), again.host.ID()) {
-			t.Errorf("%s is not found after the restart", k)
-		}
+		eventually(t, "a key is found after the restart", func() bool { return slices.Contains(holders(t, other.DHT, k), again.host.ID()) })
 	}
 	for _, k := range gone {
 		if ps, err := other.kad.ProviderStore().GetProviders(t.Context(), k.Multihash()); err != nil || len(ps) != 0 {
@@ -275,6 +292,7 @@ func TestAnnouncedKeysSurviveARestart(t *testing.T) {
 }
 
 func TestOneServerAloneAnswersItsClients(t *testing.T) {
+	t.Parallel()
 	server := newMember(t, Config{Server: true})
 	client := newMember(t, Config{Bootstrap: func() []peer.AddrInfo { return []peer.AddrInfo{server.info()} }})
 	keys := testKeys(6, 10)
@@ -288,7 +306,7 @@ func TestOneServerAloneAnswersItsClients(t *testing.T) {
 		if i >= 5 {
 			want = client.host.ID()
 		}
-		eventually(t, 5*time.Second, "the only server's answer", func() bool {
+		eventually(t, "the only server's answer", func() bool {
 			return slices.Contains(holders(t, third.DHT, k), want)
 		})
 	}
@@ -298,6 +316,7 @@ func TestOneServerAloneAnswersItsClients(t *testing.T) {
 }
 
 func TestRefreshTurnsToTheBootstrapPeers(t *testing.T) {
+	t.Parallel()
 	server := newMember(t, Config{Server: true})
 	var known atomic.Pointer[peer.AddrInfo] // none at first
 	client := newMember(t, Config{Bootstrap: func() []peer.AddrInfo {
@@ -312,13 +331,14 @@ func TestRefreshTurnsToTheBootstrapPeers(t *testing.T) {
 	if c := client.host.Network().Connectedness(server.host.ID()); c != network.Connected {
 		t.Fatalf("the bootstrap peer is %v", c)
 	}
-	eventually(t, 3*time.Second, "the server is known", func() bool { return client.kad.RoutingTable().Size() == 1 })
+	eventually(t, "the server is known", func() bool { return client.kad.RoutingTable().Size() == 1 })
 	if err := client.Refresh(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestFindEndsWithItsContext(t *testing.T) {
+	t.Parallel()
 	ms := startServers(t, 3)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -328,7 +348,7 @@ func TestFindEndsWithItsContext(t *testing.T) {
 	if err := ms[1].Announce(content.Sum(nil)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 5*time.Second, "a caller can stop at the first", func() bool {
+	eventually(t, "a caller can stop at the first", func() bool {
 		for range ms[2].Find(t.Context(), content.Sum(nil)) {
 			return true
 		}
@@ -337,6 +357,7 @@ func TestFindEndsWithItsContext(t *testing.T) {
 }
 
 func TestDamagedRecordsAreDropped(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	db, err := openStore(dir, zap.NewNop())
 	if err != nil {

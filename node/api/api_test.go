@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,12 +50,7 @@ func serve(t *testing.T, dir string, node api.Node) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
@@ -62,7 +58,7 @@ func serve(t *testing.T, dir string, node api.Node) (stop func()) {
 		if err := s.Close(); err != nil {
 			t.Errorf("Close after Run: %v", err)
 		}
-	}
+	})
 	t.Cleanup(stop)
 	return stop
 }
@@ -279,12 +275,13 @@ func TestStatusLinesAreBoundedInRate(t *testing.T) {
 	}
 	serve(t, dir, node)
 	var got []int64
+	began := time.Now()
 	res, err := client(t, dir).Get(t.Context(), api.GetRequest{Ref: "x", Output: "/x"}, func(s api.FlowStatus) { got = append(got, s.Done) })
 	if err != nil || res.Size != reports {
 		t.Fatal(res, err)
 	}
-	if len(got) > 20 {
-		t.Errorf("%d lines for %d reports", len(got), reports)
+	if took := time.Since(began); len(got) > 3+int(took/(200*time.Millisecond)) {
+		t.Errorf("%d lines for %d reports in %v", len(got), reports, took)
 	}
 }
 
@@ -320,27 +317,28 @@ func TestLeavingCallerCancelsTheWork(t *testing.T) {
 	}
 	select {
 	case <-ended:
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the work goes on without its caller")
 	}
 }
 
 func TestStoppingNodeEndsRequests(t *testing.T) {
 	dir, node := folder(t), &fakeNode{}
+	cause := make(chan error, 1)
 	node.get = func(ctx context.Context, _ api.GetRequest, report func(api.FlowStatus)) (api.GetResult, error) {
 		report(api.FlowStatus{Phase: api.Finding})
 		<-ctx.Done()
+		cause <- context.Cause(ctx)
 		return api.GetResult{}, fmt.Errorf("get: %w", ctx.Err())
 	}
 	stop := serve(t, dir, node)
-	began := time.Now()
 	_, err := client(t, dir).Get(t.Context(), api.GetRequest{Ref: "x", Output: "/x"}, func(api.FlowStatus) { go stop() })
 	stop()
 	if e := api.From(err); !errors.Is(err, api.ErrNotRunning) || !strings.Contains(e.Next, "p2pnode run") {
 		t.Errorf("%#v", e)
 	}
-	if d := time.Since(began); d > 2*time.Second {
-		t.Errorf("took %v", d)
+	if err := <-cause; errors.Is(err, context.Canceled) {
+		t.Errorf("the work ended with its connection: %v", err)
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "api.sock")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the socket is still there: %v", err)

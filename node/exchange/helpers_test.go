@@ -59,9 +59,9 @@ func newHostOn(t testing.TB, listen string, transport ...libp2p.Option) host.Hos
 
 func connect(t testing.TB, a, b host.Host) {
 	t.Helper()
-	if err := a.Connect(t.Context(), peer.AddrInfo{ID: b.ID(), Addrs: b.Addrs()}); err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, "connected", func() bool {
+		return a.Connect(t.Context(), peer.AddrInfo{ID: b.ID(), Addrs: b.Addrs()}) == nil
+	})
 }
 
 // newExchange runs an exchange on h until the test ends.
