@@ -53,6 +53,7 @@ var tree = layout{
 		"testnet":          "node/api testnet/scenario",
 		"testnet/bench":    roots + workers + "node testnet/scenario",
 		"testnet/scenario": roots + workers + "node",
+		"testnet/wan":      "bandwidth",
 	},
 
 	// What tests may import beside that.
@@ -81,6 +82,7 @@ var tree = layout{
 		"node/origin":     "headers of HTTP servers",
 		"node/trust":      "tokens, credentials, envelopes, revocation lists",
 		"node/gateway":    "requests from whatever runs on this machine",
+		"testnet/wan":     "settings that people type, packets of whatever is on the link",
 	},
 
 	// These import a decoder and yet read no foreign bytes.
