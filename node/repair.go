@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -90,24 +91,28 @@ func (n *Node) repair(ctx context.Context) error {
 
 // repairOne fetches what a content misses. It reports whether there is nothing
 // more to do.
+//
+// Where no release is known here that is valid now, whoever has the content may
+// know one: its publisher may have signed it again. Without any it stays damaged,
+// since it could be neither used nor served, until there is one.
 func (n *Node) repairOne(ctx context.Context, id content.ID) bool {
 	c, ok := n.store.Get(id)
 	if !ok || !c.Damaged() {
 		return true
 	}
 	known := n.stillValid(n.catalogue.of(id))
-	if len(known) == 0 {
-		n.log.Warn("damaged content is not fetched again: no release of it is valid", zap.Stringer("content", id))
-		return true
-	}
 	ctx, cancel := context.WithTimeout(ctx, repairTime)
 	defer cancel()
 	if _, err := n.fetch(ctx, wish{id: id, releases: known, patience: n.cfg.FirstSource}, func(*fetch) {}); err != nil {
-		if ctx.Err() == nil {
+		switch {
+		case ctx.Err() != nil:
+		case errors.Is(err, errNoRelease):
+			n.log.Warn("damaged content is not fetched again: no release of it is valid", zap.Stringer("content", id), zap.Error(err))
+		default:
 			n.log.Warn("damaged content could not be fetched again yet", zap.Stringer("content", id), zap.Error(err))
 		}
 		return false
 	}
-	n.log.Info("damaged content is whole again", zap.Stringer("content", id), zap.String("name", known[0].Name))
+	n.log.Info("damaged content is whole again", zap.Stringer("content", id))
 	return true
 }

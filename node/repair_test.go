@@ -4,6 +4,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/p2pnode/p2pnode/node/api"
 )
@@ -54,6 +57,46 @@ func TestDamageIsFetchedAgain(t *testing.T) {
 		return err == nil && c.Complete && !c.Damaged
 	})
 	if r, err := b.node.API().Verify(t.Context(), "app", nil); err != nil || r.BadCount > 0 {
+		t.Errorf("after it was fetched again: %+v, %v", r, err)
+	}
+}
+
+// What is here without a release that counts comes again by its id, with a release
+// that others have; while they have none either, it stays away.
+func TestDamageWithoutReleaseIsFetchedAgain(t *testing.T) {
+	t.Parallel()
+	a := start(t, Config{Name: "hq", Site: "hq"})
+	b := a.join("till-1", "hq")
+	b.meet(1)
+	src := sample(t, filepath.Join(t.TempDir(), "app.bin"), 5<<20, 1)
+	added := a.add(api.AddRequest{Paths: []string{src}, Name: "app"})
+	b.get("app", filepath.Join(t.TempDir(), "one"))
+	id := mustID(t, added.Content)
+	b.cfg.FirstSource = 2 * time.Second // of the next start
+	for _, e := range []*endpoint{a, b} {
+		e.stop()
+		if err := os.Remove(filepath.Join(e.cfg.Data, "store", "content", added.Content, "releases")); err != nil {
+			t.Fatal(err)
+		}
+		e.run()
+		t.Cleanup(e.stop)
+	}
+	if err := b.node.host.Connect(t.Context(), peer.AddrInfo{ID: a.node.host.ID(), Addrs: a.node.host.Addrs()}); err != nil {
+		t.Fatal(err)
+	}
+	damage(t, b, added.Content, "app.bin")
+	if r, err := b.node.API().Verify(t.Context(), added.Content, nil); err != nil || r.BadCount == 0 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if done := b.node.repairOne(t.Context(), id); done {
+		t.Error("given up where no release is known")
+	}
+	if c, ok := b.node.store.Get(id); !ok || !c.Damaged() {
+		t.Error("fetched again without a release")
+	}
+	a.add(api.AddRequest{Paths: []string{src}, Name: "app", Version: "2"}) // signed again
+	until(t, patience, func() bool { return b.node.repairOne(t.Context(), id) })
+	if r, err := b.node.API().Verify(t.Context(), added.Content, nil); err != nil || r.BadCount > 0 {
 		t.Errorf("after it was fetched again: %+v, %v", r, err)
 	}
 }
