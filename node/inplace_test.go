@@ -108,6 +108,10 @@ func TestPublishAsksForRoom(t *testing.T) {
 	if _, err := publish(t.Context(), stage, []string{dir}, opt); !errors.Is(err, content.ErrNoSpace) || asked != 5<<20+77+1000+publishPieceSize {
 		t.Errorf("%v after %d bytes were asked for", err, asked)
 	}
+	opt.Cost = func(files []content.File) int64 { return int64(len(files)) }
+	if _, err := publish(t.Context(), stage, []string{dir}, opt); !errors.Is(err, content.ErrNoSpace) || asked != 7 {
+		t.Errorf("%v after what %d files and folders take was asked for", err, asked)
+	}
 	if left, err := fs.ReadDir(stage.root.FS(), "."); err != nil || len(left) > 0 {
 		t.Errorf("%v in the stage (%v)", left, err)
 	}

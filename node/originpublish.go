@@ -91,7 +91,7 @@ func (n *Node) publishOrigin(ctx context.Context, r api.AddRequest, from *origin
 		return c, made, !held, err
 	}
 
-	room, err := n.store.Reserve(from.Size)
+	room, err := n.store.Reserve(n.store.Cost([]content.File{{Size: from.Size}}))
 	if err != nil {
 		return nil, nil, false, err
 	}

@@ -91,9 +91,13 @@ type publishOptions struct {
 	Known func(context.Context, *content.Manifest, [][]content.Block) (int64, error)
 	// SkipLinks leaves out of a folder what is neither a file nor a folder.
 	SkipLinks bool
-	// Room is asked whether so many bytes fit, before the first is written. Nil:
-	// they do.
+	// Room is asked whether so many bytes of the disk are there, before the first is
+	// written. Nil: they are.
 	Room func(size int64) error
+	// Cost tells how many bytes of the disk a content of these files takes, and
+	// FileCost a single file. Nil: as many as they have.
+	Cost     func([]content.File) int64
+	FileCost func(size int64) int64
 	// Progress is called often, by one goroutine at a time. Nil: nobody cares.
 	Progress func(phase string, done, total int64)
 }
@@ -179,7 +183,11 @@ func (p *publisher) publish(ctx context.Context, opt publishOptions) (*published
 	}
 	p.total = m.Size()
 	if p.copies && opt.Room != nil {
-		if err := opt.Room(p.total); err != nil {
+		need := p.total
+		if opt.Cost != nil {
+			need = opt.Cost(m.Files)
+		}
+		if err := opt.Room(need); err != nil {
 			return nil, err
 		}
 	}

@@ -133,6 +133,7 @@ func (n *Node) publishFiles(ctx context.Context, r api.AddRequest, kind string, 
 		SkipLinks: r.SkipLinks,
 		Known:     n.store.Known,
 		Room:      reserve,
+		Cost:      n.store.Cost, FileCost: n.store.FileCost,
 	}
 	opt.Progress = func(phase string, done, total int64) {
 		if phase == publishReads && room != nil {

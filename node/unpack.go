@@ -34,7 +34,7 @@ func publishUnpacked(ctx context.Context, stage publishStage, path string, skipL
 		return nil, err
 	}
 	defer f.Close()
-	o := archive.Options{SkipLinks: skipLinks, Room: opt.Room}
+	o := archive.Options{SkipLinks: skipLinks, Room: opt.Room, Cost: opt.FileCost}
 	if opt.Progress != nil {
 		o.Progress = func(done, total int64) { opt.Progress(publishUnpacks, done, total) }
 	}

@@ -24,6 +24,8 @@ type Options struct {
 	SkipLinks bool
 	// Room, unless nil, is asked before bytes are written whether so many more fit.
 	Room func(more int64) error
+	// Cost, unless nil, tells how many bytes of room a file of so many takes.
+	Cost func(size int64) int64
 	// Progress, unless nil, is told how many bytes of the archive were read.
 	Progress func(done, total int64)
 }

@@ -291,6 +291,16 @@ func TestUnpackAsksForRoom(t *testing.T) {
 	if asked < size || calls > 3 {
 		t.Errorf("asked %d times for %d bytes to write %d", calls, asked, size)
 	}
+	// What a file takes counts, not what it has.
+	asked = 0
+	_, _, err = try(tarOf(t, items[:500]...), Options{
+		Room: func(more int64) error { asked += more; return nil },
+		Cost: func(size int64) int64 { return size + 100_000 },
+	})
+	check(t, err)
+	if asked < 500*105_000 {
+		t.Errorf("asked for %d bytes, and files take %d", asked, 500*105_000)
+	}
 	// Where a step doesn't fit, the file may.
 	tight := func(more int64) error {
 		if more > 5000 {

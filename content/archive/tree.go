@@ -170,10 +170,13 @@ func (t *tree) file(p string, mode fs.FileMode, modified time.Time, size int64, 
 	return errors.Join(t.copy(w, r, p, size), w.Close())
 }
 
-// reserve asks whether size bytes more fit.
+// reserve asks whether a file of size bytes more fits.
 func (t *tree) reserve(size int64) error {
 	if t.o.Room == nil {
 		return nil
+	}
+	if t.o.Cost != nil {
+		size = t.o.Cost(size)
 	}
 	if size > t.room {
 		if t.room = roomStep; size > roomStep || t.o.Room(roomStep) != nil {

@@ -218,7 +218,7 @@ func (c *Content) writeBlock(chunk, block int, data []byte) (fresh bool, err err
 	if len(data) != int(want.Size) || content.Sum(data) != want.Hash {
 		return false, fmt.Errorf("block %d of chunk %d of %v: %w", block, chunk, c.id, content.ErrCorrupt)
 	}
-	if err := c.store.mayWrite(int64(len(data))); err != nil {
+	if err := c.store.mayWrite(c.store.FileCost(int64(len(data)))); err != nil {
 		return false, fmt.Errorf("keep block %d of chunk %d of %v: %w", block, chunk, c.id, err)
 	}
 	if err := c.writeAt(data, c.layout.Chunk(chunk)+l.offset(block)); err != nil {

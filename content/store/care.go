@@ -265,8 +265,3 @@ func (c *Content) beingRead(now time.Time) bool {
 	last := max(c.care.read.Load(), c.care.copied.Load())
 	return c.care.holds > 0 || now.Sub(time.Unix(last, 0)) < readLease
 }
-
-// occupies returns how many bytes the content has on the disk: those that are
-// verified, and not in files of the user's. Its lists and manifest, under a
-// thousandth of that, don't count.
-func (c *Content) occupies() int64 { return max(0, c.Progress()-c.borrowed()) }

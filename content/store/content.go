@@ -38,6 +38,7 @@ type Content struct {
 	manifest *content.Manifest
 	layout   *content.Layout
 	size     int64 // of all files
+	cost     int64 // what they take of the disk
 
 	// Lock order: owning, sync, log, making, mu; then those of the store's tables.
 

@@ -37,7 +37,7 @@ func (s *Store) load(id content.ID, was past) (*Content, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Content{store: s, id: id, dir: dir, manifest: m, layout: content.NewLayout(m), size: m.Size(), unsettled: true}
+	c := &Content{store: s, id: id, dir: dir, manifest: m, layout: content.NewLayout(m), size: m.Size(), cost: s.Cost(m.Files), unsettled: true}
 	if c.releases, err = s.readReleases(dir); err != nil && !(was.mended && isDamage(err)) {
 		return nil, err
 	}

@@ -130,10 +130,10 @@ func (c *Content) own(file int) (err error) {
 	if r == nil {
 		return nil // somebody was faster
 	}
-	if err := c.store.Room(r.size); err != nil {
+	if err := c.store.Room(c.store.FileCost(r.size)); err != nil {
 		return err
 	}
-	if err := c.store.mayWrite(r.size); err != nil { // who writes the block has room made
+	if err := c.store.mayWrite(c.store.FileCost(r.size)); err != nil { // who writes the block has room made
 		return err
 	}
 	temp := fmt.Sprint(ownPrefix, file)

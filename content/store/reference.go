@@ -288,8 +288,8 @@ func (c *Content) References() (files int, changed []error) {
 	return len(c.references), changed
 }
 
-// Occupies returns how many bytes the content has on the store's disk: those that
-// are verified, and not in files of the user's.
+// Occupies returns how many bytes the content takes of the store's disk (cost.go):
+// for what is verified, and not in files of the user's.
 func (c *Content) Occupies() int64 { return c.occupies() }
 
 // borrowed returns how many verified bytes are in files of the user's. Of a chunk

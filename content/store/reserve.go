@@ -175,7 +175,7 @@ func (a *arrival) sharesWith(c *Content) bool {
 	return false
 }
 
-// Reserve keeps room for size bytes that a stage is about to take. The error
+// Reserve keeps room for size bytes that a stage is about to take, as Cost tells. The error
 // wraps content.ErrNoSpace, and says what stands in the way, if there is none.
 func (s *Store) Reserve(size int64) (*Reservation, error) {
 	r := &Reservation{store: s, staged: true, size: size}
@@ -191,7 +191,7 @@ func (s *Store) Reserve(size int64) (*Reservation, error) {
 // other versions of it: what makes room for it and has bytes of it stays until
 // Reused is called.
 func (c *Content) Reserve(kin ...content.ID) (*Reservation, error) {
-	r := &Reservation{store: c.store, id: c.id, size: c.size, hold: c.Hold()}
+	r := &Reservation{store: c.store, id: c.id, size: c.cost, hold: c.Hold()}
 	if err := c.store.reserve(r, c.missing(), newArrival(c.id, c.manifest, kin)); err != nil {
 		r.hold()
 		return nil, err
@@ -218,8 +218,8 @@ func (s *Store) Receive(enc content.Encoded, kin ...content.ID) (*Content, *Rese
 	if err != nil {
 		return nil, nil, fmt.Errorf("begin content: %w", err)
 	}
-	r := &Reservation{store: s, id: enc.ID, size: m.Size()}
-	if err := s.reserve(r, m.Size(), newArrival(enc.ID, m, kin)); err != nil {
+	r := &Reservation{store: s, id: enc.ID, size: s.Cost(m.Files)}
+	if err := s.reserve(r, r.size, newArrival(enc.ID, m, kin)); err != nil {
 		return nil, nil, fmt.Errorf("begin content %v: %w", enc.ID, err)
 	}
 	c, err := s.Begin(enc)

@@ -19,8 +19,8 @@ import (
 // reserved has others evicted (evict.go), or is refused before anything is written.
 // Partial contents that nobody brings reserve nothing.
 //
-// Two limits hold. The quota is about verified bytes of contents, and about those
-// reserved. The floor is about what the disk has left, whoever took the rest: it
+// Two limits hold. The quota is about what contents cost (cost.go), and about what
+// is reserved. The floor is about what the disk has left, whoever took the rest: it
 // is looked at again while blocks are written, and every minute, since others
 // write to the disk too.
 //
@@ -143,9 +143,6 @@ func (c Config) quota(total int64) int64 {
 	}
 	return quota
 }
-
-// missing returns how many bytes are yet to come.
-func (c *Content) missing() int64 { return max(0, c.size-c.Progress()) }
 
 // makeRoom evicts what has to go for size bytes. What shares bytes with what comes
 // may stay until these were copied, if the disk has room for both: it is returned.

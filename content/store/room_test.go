@@ -30,16 +30,16 @@ func (p *platter) space(string) (free, total uint64, err error) {
 	left := p.size - p.others.Load()
 	if s := p.store.Load(); s != nil {
 		for _, c := range s.List() {
-			left -= c.Progress()
+			left -= c.Occupies()
 		}
 	}
 	return uint64(max(0, left)), uint64(p.size), nil
 }
 
-// onPlatter opens a store on a disk of a size.
+// onPlatter opens a store on a disk of a size, whose blocks have one byte.
 func onPlatter(t *testing.T, size int64, cfg store.Config) (*store.Store, *platter) {
 	p := &platter{size: size}
-	cfg.Space = p.space
+	cfg.Space, cfg.BlockSize = p.space, 1
 	s := open(t, cfg)
 	p.store.Store(s)
 	t.Cleanup(func() { s.Close() })
@@ -54,9 +54,10 @@ func held(s *store.Store, samples ...*storetest.Sample) (ids []bool) {
 	return ids
 }
 
-func samples(t *testing.T, n int, size int64) (out []*storetest.Sample) {
+// samples returns contents that cost so much each where a block has one byte.
+func samples(t *testing.T, n int, cost int64) (out []*storetest.Sample) {
 	for i := range n {
-		out = append(out, storetest.File(t, uint64(i+1), size, storetest.Small))
+		out = append(out, storetest.File(t, uint64(i+1), cost-8, storetest.Small))
 	}
 	return out
 }
@@ -348,7 +349,7 @@ func TestRunKeepsTheLimits(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		p := &platter{size: 1_000_000}
-		s, err := store.Open(store.Config{Dir: dir, Quota: store.NoLimit, Floor: 100_000, Space: p.space}, zap.NewNop())
+		s, err := store.Open(store.Config{Dir: dir, Quota: store.NoLimit, Floor: 100_000, Space: p.space, BlockSize: 1}, zap.NewNop())
 		if err != nil {
 			t.Fatal(err)
 		}

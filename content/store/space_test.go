@@ -11,12 +11,11 @@ import (
 
 	"github.com/p2pnode/p2pnode/content"
 	"github.com/p2pnode/p2pnode/content/store"
-	"github.com/p2pnode/p2pnode/content/store/storetest"
 )
 
 func TestBeginRefusesWhatDoesNotFit(t *testing.T) {
 	const size = 100_000
-	sample := storetest.File(t, 1, size, storetest.Small)
+	sample := samples(t, 1, size)[0]
 	for _, test := range []struct {
 		name        string
 		floor       int64
@@ -34,7 +33,7 @@ func TestBeginRefusesWhatDoesNotFit(t *testing.T) {
 		{"not what isn't there", store.NoFloor, size - 1, 1 << 40, false},
 	} {
 		dir := t.TempDir()
-		s := open(t, store.Config{Dir: dir, Floor: test.floor, Space: func(string) (uint64, uint64, error) {
+		s := open(t, store.Config{Dir: dir, Floor: test.floor, BlockSize: 1, Space: func(string) (uint64, uint64, error) {
 			return test.free, test.total, nil
 		}})
 		_, _, err := s.Receive(sample.Encoded)
@@ -55,9 +54,10 @@ func TestBeginRefusesWhatDoesNotFit(t *testing.T) {
 // What is under way has its room: a second content must fit beside what the first
 // still needs, and the first goes on in what it was promised.
 func TestBeginCountsWhatIsUnderWay(t *testing.T) {
-	first, second := storetest.File(t, 1, 100_000, storetest.Small), storetest.File(t, 2, 100_000, storetest.Small)
+	x := samples(t, 2, 100_000)
+	first, second := x[0], x[1]
 	free := uint64(150_000)
-	s := open(t, store.Config{Floor: store.NoFloor, Space: func(string) (uint64, uint64, error) { return free, 1 << 40, nil }})
+	s := open(t, store.Config{Floor: store.NoFloor, BlockSize: 1, Space: func(string) (uint64, uint64, error) { return free, 1 << 40, nil }})
 	defer s.Close()
 	if _, _, err := s.Receive(first.Encoded); err != nil {
 		t.Fatal(err)

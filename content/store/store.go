@@ -40,6 +40,9 @@ type Config struct {
 	// Space tells how many bytes of the disk that dir is on are free, to this
 	// process, and how many it has. Default: asks the system. Tests set it.
 	Space func(dir string) (free, total uint64, err error)
+	// BlockSize is how many bytes of the disk a file takes at a time, which is what
+	// room is counted by. Default: asks the system. Tests set it.
+	BlockSize int64
 	// SyncBytes and SyncEvery say when Run makes durable what was written: a power
 	// cut loses no more than that. Default 64 MiB and 5 s. Disks that are slow to
 	// sync take more; see BenchmarkWriteBlock.
@@ -84,7 +87,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, err
 	}
 	c.Dir = dir
-	if c.Floor < NoFloor || c.SyncBytes < 0 || c.SyncEvery < 0 || c.Workers < 0 {
+	if c.Floor < NoFloor || c.BlockSize < 0 || c.SyncBytes < 0 || c.SyncEvery < 0 || c.Workers < 0 {
 		return c, fmt.Errorf("a negative limit: floor %d, sync %d bytes, %v, %d workers", c.Floor, c.SyncBytes, c.SyncEvery, c.Workers)
 	}
 	if c.Quota < NoLimit || c.ScrubPeriod < 0 || c.ScrubRate < NoLimit || c.PageBudget < NoLimit {
@@ -173,6 +176,9 @@ func Open(cfg Config, log *zap.Logger) (_ *Store, err error) {
 	s.blocks = newBlockIndex(s)
 	if err := s.makeRoot(); err != nil {
 		return nil, err
+	}
+	if cfg.BlockSize == 0 {
+		s.cfg.BlockSize = disk.BlockSize(cfg.Dir)
 	}
 	if s.lock, err = s.disk.Lock(filepath.Join(cfg.Dir, "lock")); err != nil {
 		return nil, err

@@ -10,6 +10,14 @@ import (
 // On darwin this is F_FULLFSYNC.
 func syncData(f *os.File) error { return f.Sync() }
 
+func blockSize(dir string) int64 {
+	var s unix.Statfs_t
+	if unix.Statfs(dir, &s) != nil {
+		return 0
+	}
+	return int64(s.Bsize)
+}
+
 // Clone clones into an open file. This system doesn't: see CloneTo.
 func Clone(_, _ *os.File) error { return ErrNoClone }
 

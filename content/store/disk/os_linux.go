@@ -21,6 +21,14 @@ func syncData(f *os.File) error {
 	return nil
 }
 
+func blockSize(dir string) int64 {
+	var s unix.Statfs_t
+	if unix.Statfs(dir, &s) != nil {
+		return 0
+	}
+	return s.Frsize
+}
+
 // control calls do with the descriptor of f.
 func control(f *os.File, do func(fd int) error) error {
 	raw, err := f.SyscallConn()

@@ -6,6 +6,8 @@ import "os"
 
 func syncData(f *os.File) error { return f.Sync() }
 
+func blockSize(string) int64 { return usualBlock }
+
 // Clone isn't known of this system.
 func Clone(_, _ *os.File) error { return ErrNoClone }
 

@@ -12,6 +12,8 @@ import (
 
 func syncData(f *os.File) error { return f.Sync() }
 
+func blockSize(string) int64 { return usualBlock }
+
 // SyncEntries does nothing: Windows can't sync a folder's entries by themselves.
 // NTFS journals them in order, and brings the journal to the disk when a file is
 // synced or renamed (rename).
