@@ -37,7 +37,7 @@ func (l local) checkFolder() api.Check {
 }
 
 func (l local) checkSpace() api.Check {
-	if err := l.store.Room(0); err != nil {
+	if err := l.store.Low(); err != nil {
 		return check("disk", api.Fail, makeRoom, "%v", err)
 	}
 	free, err := l.store.Free()

@@ -81,7 +81,11 @@ func (l local) warnings(st api.Status) []api.Warning {
 		out = append(out, api.Warning{Code: "credential-expired", Message: "this node's credential has run out and could not be renewed", Next: "Make sure that the node that issues credentials can be reached"})
 	}
 	if err := l.identity.Broken(); err != nil {
-		out = append(out, api.Warning{Code: "trust-state", Message: "what this node has to remember could not be written, so nothing new is accepted: " + err.Error(), Next: "Check the disk, then restart the node"})
+		next := "Check the disk, then restart the node"
+		if api.From(err).Code == api.NoSpace {
+			next = makeRoom + ", then restart the node"
+		}
+		out = append(out, api.Warning{Code: "trust-state", Message: "what this node has to remember could not be written, so nothing new is accepted: " + err.Error(), Next: next})
 	}
 	if err := l.identity.TurnedBack(); err != nil {
 		out = append(out, api.Warning{Code: "turned-back", Message: err.Error(), Next: "See that this folder runs on one machine only, and invite again who joined since the backup: p2pnode invite"})
@@ -98,7 +102,7 @@ func (l local) warnings(st api.Status) []api.Warning {
 	if w, ok := l.gets.waiting(); ok {
 		out = append(out, w)
 	}
-	if err := l.store.Room(0); err != nil {
+	if err := l.store.Low(); err != nil {
 		out = append(out, api.Warning{Code: "low-space", Message: err.Error(), Next: makeRoom})
 	} else if s := st.Store; s.Used >= s.Quota-s.Quota/20 && s.Pinned >= s.Quota-s.Quota/5 {
 		out = append(out, api.Warning{

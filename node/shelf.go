@@ -185,7 +185,7 @@ func releaseName(base string) string {
 }
 
 // makeRoom is what to do where there is none.
-const makeRoom = "Make room: p2pnode content ls --sort size, p2pnode content unpin, p2pnode content rm"
+const makeRoom = api.MakeRoom
 
 func explainAdd(err error) error {
 	var told *api.Error

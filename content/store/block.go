@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"slices"
 	"time"
 
@@ -331,6 +332,14 @@ func ifShort(err error) error {
 func (c *Content) readAt(buf []byte, offset int64) error {
 	for s := range c.layout.Spans(offset, int64(len(buf))) {
 		h, err := c.pin(s.File, false)
+		if errors.Is(ifNoSpace(err), content.ErrNoSpace) {
+			err = c.readLinked(buf[:s.Size], s)
+			buf = buf[s.Size:]
+			if err != nil {
+				return err
+			}
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -343,6 +352,18 @@ func (c *Content) readAt(buf []byte, offset int64) error {
 		buf = buf[s.Size:]
 	}
 	return nil
+}
+
+// readLinked fills buf with a range of a file that is the user's too, and that there
+// is no room for a copy of: to read it takes none.
+func (c *Content) readLinked(buf []byte, s content.Span) error {
+	f, err := c.openFile(s.File, os.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.ReadAt(buf, s.Offset)
+	return err
 }
 
 // writeAt writes data to the content's bytes from offset on.

@@ -161,7 +161,7 @@ func shared(f disk.File) bool {
 
 // unlink gives file i of the content, which f is, bytes of its own, and returns it
 // open for writing: what is written here is no business of the user's copy. It
-// closes f.
+// closes f. The error wraps content.ErrNoSpace if the disk has no room for both.
 func (c *Content) unlink(i int, f disk.File) (disk.File, error) {
 	defer f.Close()
 	c.making.Lock()
@@ -172,6 +172,9 @@ func (c *Content) unlink(i int, f disk.File) (disk.File, error) {
 	} else if err == nil {
 		now.Close()
 	} else if !errors.Is(err, fs.ErrPermission) {
+		return nil, err
+	}
+	if err := c.store.mayWrite(c.store.FileCost(c.manifest.Files[i].Size)); err != nil { // who writes the block has room made
 		return nil, err
 	}
 	temp := fmt.Sprint(ownPrefix, i)

@@ -333,7 +333,7 @@ func (x *blockIndex) add(ctx context.Context, pieces []piece) (left []piece, err
 	slices.SortFunc(entries, func(a, b newEntry) int { return a.compare(b.runEntry) })
 	// One place of a block is enough: an image has thousands of zero blocks.
 	entries = slices.CompactFunc(entries, func(a, b newEntry) bool { return a.key == b.key && a.more == b.more && a.row == b.row })
-	return pieces, x.write(taken, func(add func(runEntry) error) error {
+	return pieces, x.write(taken, uint64(len(entries)), func(add func(runEntry) error) error {
 		for _, e := range entries {
 			if err := add(e.runEntry); err != nil {
 				return err
@@ -374,8 +374,12 @@ func (c *Content) enterLoad(chunk int) (blockList, error) {
 	return c.loadList(chunk)
 }
 
-// write makes a run of pieces, with what fill adds, and puts it into the index.
-func (x *blockIndex) write(pieces []piece, fill func(add func(runEntry) error) error) error {
+// write makes a run of pieces, with what fill adds, which is no more than so many
+// entries, and puts it into the index.
+func (x *blockIndex) write(pieces []piece, entries uint64, fill func(add func(runEntry) error) error) error {
+	if err := x.store.mayWrite(x.store.FileCost(int64((entries/pageEntries + 1) * runPage))); err != nil {
+		return fmt.Errorf("write block index: %w", err)
+	}
 	if err := x.store.disk.MkdirAll(x.dir); err != nil {
 		return err
 	}
@@ -436,7 +440,9 @@ func (x *blockIndex) ripe() []*run {
 // merge puts one run in the place of others, without what is gone.
 func (x *blockIndex) merge(ctx context.Context, in []*run) error {
 	var pieces []piece
+	var entries uint64
 	for _, r := range in {
+		entries += r.entries
 		for _, row := range r.rows {
 			if _, ok := x.store.Get(row.id); ok {
 				pieces = append(pieces, row.piece)
@@ -446,7 +452,7 @@ func (x *blockIndex) merge(ctx context.Context, in []*run) error {
 	slices.SortFunc(pieces, piece.compare)
 	pieces = slices.Compact(pieces) // a crash may leave a run beside those it was made of
 	if len(pieces) > 0 {
-		err := x.write(pieces, func(add func(runEntry) error) error { return x.mergeInto(ctx, add, pieces, in) })
+		err := x.write(pieces, entries, func(add func(runEntry) error) error { return x.mergeInto(ctx, add, pieces, in) })
 		if err != nil {
 			return err
 		}

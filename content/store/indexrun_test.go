@@ -5,11 +5,16 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 
+	"go.uber.org/zap"
+
 	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/content/store/storetest"
 )
 
 type memoryFile struct{ *bytes.Reader }
@@ -234,5 +239,38 @@ func TestRunCutWhileOpen(t *testing.T) {
 	pages.count = 0
 	if err := cut.find(&pages, key, found); !errors.Is(err, errRun) {
 		t.Errorf("%v", err)
+	}
+}
+
+// The index takes nothing of what is kept free: it is a hint, and waits.
+func TestBlockIndexKeepsTheFloor(t *testing.T) {
+	const floor = 1 << 20
+	sample := storetest.File(t, 1, 60_000, storetest.Small)
+	var free atomic.Uint64
+	free.Store(1 << 30)
+	s, err := Open(Config{
+		Dir: t.TempDir(), Floor: floor,
+		Space: func(string) (uint64, uint64, error) { return free.Load(), 1 << 40, nil },
+	}, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c := begin(t, s, sample)
+	put(t, c, sample, sample.Refs()...)
+	if err := c.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.LookAgain()
+	free.Store(floor)
+	if err := s.blocks.update(t.Context()); !errors.Is(err, content.ErrNoSpace) {
+		t.Errorf("written below the floor: %v", err)
+	}
+	if entries, err := os.ReadDir(s.blocks.dir); len(entries) > 0 {
+		t.Errorf("%d runs below the floor, %v", len(entries), err)
+	}
+	free.Store(1 << 30)
+	if err := s.blocks.update(t.Context()); err != nil || !s.HasBlock(sample.Blocks[0][0].Hash) {
+		t.Errorf("not indexed once there was room: %v", err)
 	}
 }

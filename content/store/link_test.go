@@ -2,9 +2,14 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/p2pnode/p2pnode/content"
 	"github.com/p2pnode/p2pnode/content/store/storetest"
@@ -156,4 +161,64 @@ func TestLinkedFileIsNotWrittenThroughAnOldHandle(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A file that the user has too takes room when it becomes the content's own: what may
+// go makes some, the floor holds, and where there is none it is read as it is.
+func TestLinkedFileIsTakenAboveTheFloor(t *testing.T) {
+	const floor = 1 << 20
+	sample, other := storetest.File(t, 1, 300_000, storetest.Small), storetest.File(t, 2, 300_000, storetest.Small)
+	var free atomic.Int64
+	free.Store(1 << 30)
+	s, err := Open(Config{
+		Dir: storetest.TempDir(t), Floor: floor, Quota: NoLimit,
+		Space: func(string) (uint64, uint64, error) { return uint64(free.Load()), 1 << 40, nil },
+		Hooks: Hooks{Evicted: func(c *Content) { free.Add(c.cost) }},
+	}, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c, target := linked(t, s, sample, ExportOptions{Link: MustLink})
+	old := begin(t, s, other)
+	put(t, old, other, other.Refs()...)
+	if err := old.Pin(true); err != nil {
+		t.Fatal(err)
+	}
+	c.damage(Damage{Chunk: 0, Blocks: 1, Err: content.ErrCorrupt})
+	if err := c.noteDamage(); err != nil {
+		t.Fatal(err)
+	}
+	s.LookAgain()
+	free.Store(floor + 200_000) // which would take half of it
+	_, err = c.WriteBlock(0, 0, sample.Block(0, 0))
+	if !errors.Is(err, content.ErrNoSpace) {
+		t.Errorf("copied below the floor: %v", err)
+	}
+	last := sample.Refs()[len(sample.Refs())-1]
+	if b, err := c.ReadBlock(last.Chunk, last.Block, nil); err != nil || !bytes.Equal(b, sample.Block(last.Chunk, last.Block)) {
+		t.Errorf("not read: %v", err)
+	}
+	if links, err := os.Stat(target); err != nil || !sameFile(t, links, filepath.Join(c.dir, filesName, sample.Manifest.Files[0].Path)) {
+		t.Errorf("copied to be read: %v", err)
+	}
+	if err := old.Pin(false); err != nil {
+		t.Fatal(err)
+	}
+	old.SetLastUsed(time.Now().Add(-time.Hour))
+	if _, err = c.WriteBlock(0, 0, sample.Block(0, 0)); err != nil || !c.Complete() {
+		t.Errorf("nothing made room: %v", err)
+	}
+	if _, here := s.Get(other.ID); here {
+		t.Error("there was room")
+	}
+	if theirs, err := os.ReadFile(target); err != nil || !bytes.Equal(theirs, sample.Data) {
+		t.Errorf("the user's copy is not what it was: %v", err)
+	}
+}
+
+func sameFile(t *testing.T, a os.FileInfo, name string) bool {
+	t.Helper()
+	b, err := os.Stat(name)
+	return err == nil && os.SameFile(a, b)
 }

@@ -285,7 +285,7 @@ func (c *Content) recheck(chunk int) error {
 		}
 		// Written again, so that the next sync is of these pages: after a sync that
 		// failed they may be right in memory and not on disk, and pass for clean.
-		if err := c.writeAt(data, offset); disk.Full(err) {
+		if err := c.writeAt(data, offset); errors.Is(ifNoSpace(err), content.ErrNoSpace) {
 			continue
 		} else if err != nil {
 			return fmt.Errorf("write again block %d of chunk %d: %w", i, chunk, err)

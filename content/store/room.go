@@ -38,6 +38,10 @@ const (
 	// clones or links of the files, isn't tried again for a while.
 	tidyPause = time.Hour
 
+	// leastFree is what the node's own files need to go on: where nothing is kept
+	// free, less is worth a warning.
+	leastFree = 16 << 20
+
 	// mostGranted bounds the bytes written between two looks at the disk.
 	mostGranted = 256 << 20
 )
@@ -191,6 +195,24 @@ func (s *Store) Room(size int64) error {
 	}
 	if e := evict(s.holdings(nil), n, time.Now()); e.short > 0 {
 		return s.noRoom(sp, size, e)
+	}
+	return nil
+}
+
+// Low returns an error that wraps content.ErrNoSpace, and says what stands in the
+// way, if the limits can't be kept, or hardly anything is left of a disk of which
+// nothing is to be kept free.
+func (s *Store) Low() error {
+	if err := s.Room(0); err != nil {
+		return err
+	}
+	sp, err := s.Space()
+	if err != nil {
+		return err
+	}
+	if least := min(leastFree, sp.Total/100); sp.Floor < least && sp.Free < least {
+		return fmt.Errorf("%w: %s left of the disk of %s: free some, or let contents go (p2pnode content unpin ID, p2pnode content rm ID)",
+			content.ErrNoSpace, humanize.IBytes(uint64(sp.Free)), s.cfg.Dir)
 	}
 	return nil
 }

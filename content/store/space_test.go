@@ -79,6 +79,34 @@ func TestBeginCountsWhatIsUnderWay(t *testing.T) {
 	}
 }
 
+// Where nothing is kept free there is a warning all the same before nothing is left.
+func TestLowSpaceIsToldWithoutAFloor(t *testing.T) {
+	for _, test := range []struct {
+		name        string
+		floor       int64
+		free, total uint64
+		low         bool
+	}{
+		{"nothing left", store.NoFloor, 0, 1 << 40, true},
+		{"hardly anything", store.NoFloor, 15 << 20, 1 << 40, true},
+		{"enough to go on", store.NoFloor, 16 << 20, 1 << 40, false},
+		{"a small disk", store.NoFloor, 1 << 20, 64 << 20, false},
+		{"hardly anything of a small disk", store.NoFloor, 1 << 19, 64 << 20, true},
+		{"below the floor", 1 << 30, 1<<30 - 1, 1 << 40, true},
+		{"above a small floor", 1 << 10, 1 << 20, 1 << 40, true},
+		{"above the floor", 1 << 30, 1 << 30, 1 << 40, false},
+	} {
+		s := open(t, store.Config{Floor: test.floor, Space: func(string) (uint64, uint64, error) {
+			return test.free, test.total, nil
+		}})
+		err := s.Low()
+		if (err != nil) != test.low || err != nil && (!errors.Is(err, content.ErrNoSpace) || !strings.Contains(err.Error(), "free some")) {
+			t.Errorf("%s: %v", test.name, err)
+		}
+		s.Close()
+	}
+}
+
 func TestStoreIsOpenedOnce(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, store.Config{Dir: dir})

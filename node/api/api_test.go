@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -412,5 +413,9 @@ func TestFromFindsTheCode(t *testing.T) {
 	}
 	if e := api.From(fmt.Errorf("wait: %w", inner)); e.Next != "Wait" {
 		t.Errorf("the next step is lost: %#v", e)
+	}
+	full := &os.PathError{Op: "write", Path: "/data/trust/state.a.tmp", Err: syscall.ENOSPC}
+	if e := api.From(full); e.Code != api.NoSpace || !strings.Contains(e.Next, "p2pnode content rm") {
+		t.Errorf("what to do about a full disk: %#v", e)
 	}
 }

@@ -89,20 +89,25 @@ func (e *Error) Is(target error) bool {
 	return ok && t.Code == e.Code
 }
 
-// causes is how errors of the node become codes, first match first.
+// MakeRoom is what to do where there is none, whoever met it.
+const MakeRoom = "Make room: p2pnode content ls --sort size, p2pnode content unpin, p2pnode content rm"
+
+// causes is how errors of the node become codes, first match first, and what to do
+// about them if whoever met it doesn't know better.
 var causes = []struct {
 	err  error
 	code Code
+	next string
 }{
-	{content.ErrNotFound, NotFound},
-	{content.ErrCorrupt, Corrupt},
-	{content.ErrNoSpace, NoSpace},
-	{syscall.ENOSPC, NoSpace},
-	{content.ErrID, Usage},
-	{content.ErrPath, Usage},
-	{context.DeadlineExceeded, TimedOut},
-	{context.Canceled, Interrupted},
-	{fs.ErrPermission, NotPermitted},
+	{content.ErrNotFound, NotFound, ""},
+	{content.ErrCorrupt, Corrupt, ""},
+	{content.ErrNoSpace, NoSpace, MakeRoom},
+	{syscall.ENOSPC, NoSpace, MakeRoom},
+	{content.ErrID, Usage, ""},
+	{content.ErrPath, Usage, ""},
+	{context.DeadlineExceeded, TimedOut, ""},
+	{context.Canceled, Interrupted, ""},
+	{fs.ErrPermission, NotPermitted, ""},
 }
 
 // From returns err as an Error: the one it wraps, with the message of the whole
@@ -117,7 +122,7 @@ func From(err error) *Error {
 	}
 	for _, c := range causes {
 		if errors.Is(err, c.err) {
-			return &Error{Code: c.code, Message: err.Error(), cause: err}
+			return &Error{Code: c.code, Message: err.Error(), Next: c.next, cause: err}
 		}
 	}
 	return &Error{Code: Failed, Message: err.Error(), cause: err}
