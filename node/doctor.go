@@ -16,7 +16,7 @@ import (
 // up, so that the first thing that fails is the one to mend.
 func (l local) Doctor(ctx context.Context) ([]api.Check, error) {
 	return []api.Check{
-		l.checkFolder(), l.checkSpace(), l.checkCredential(), l.checkClock(), l.checkProcess(), l.checkListen(),
+		l.checkFolder(), l.checkSpace(), l.checkContent(ctx), l.checkCredential(), l.checkClock(), l.checkProcess(), l.checkListen(),
 		l.checkNeighbours(), l.checkPeers(ctx), l.checkDHT(ctx), l.checkRefusals(),
 	}, nil
 }
@@ -45,6 +45,22 @@ func (l local) checkSpace() api.Check {
 		return check("disk", api.Fail, "", "free space can't be read: %v", err)
 	}
 	return check("disk", api.OK, "", "%.1f GiB free", float64(free)/(1<<30))
+}
+
+// checkContent looks whether what is held is as it was.
+func (l local) checkContent(ctx context.Context) api.Check {
+	st, err := l.Status(ctx)
+	if err != nil {
+		return check("content", api.Fail, "", "%v", err)
+	}
+	for _, w := range st.Warnings {
+		switch w.Code {
+		case "changed-in-place", "disk-trouble", "damage":
+			return check("content", api.Warn, w.Next, "%s", w.Message)
+		}
+	}
+	n := st.Store.Contents
+	return check("content", api.OK, "", "%d %s held, none known to be damaged", n, plural(n, "content is", "contents are"))
 }
 
 func (l local) checkCredential() api.Check {

@@ -90,9 +90,13 @@ func (l local) warnings(st api.Status) []api.Warning {
 	if err := l.identity.TurnedBack(); err != nil {
 		out = append(out, api.Warning{Code: "turned-back", Message: err.Error(), Next: "See that this folder runs on one machine only, and invite again who joined since the backup: p2pnode invite"})
 	}
-	if id, why := l.changedInPlace(); why != nil {
-		out = append(out, api.Warning{Code: "changed-in-place", Message: "a file that was added in place is not what it was: " + why.Error(),
-			Next: "See which: p2pnode content show " + id + ". Add it again: p2pnode add --reference PATH, or remove it: p2pnode content rm " + id})
+	if id, n, why := l.changedInPlace(); why != nil {
+		w := api.Warning{Code: "changed-in-place", Message: "a file that was added in place is not what it was: " + why.Error(),
+			Next: "Publish what is there now: p2pnode add --reference PATH. Then let go of what was: p2pnode content rm " + id}
+		if n > 1 {
+			w.Message += fmt.Sprintf("; so it is with %d contents", n)
+		}
+		out = append(out, w)
 	}
 	for id, trouble := range l.store.Trouble() {
 		out = append(out, api.Warning{Code: "disk-trouble", Message: fmt.Sprintf("content %v can't be read or kept: %s", id, trouble),
@@ -120,14 +124,16 @@ func (l local) warnings(st api.Status) []api.Warning {
 }
 
 // changedInPlace returns a content that stands on files of the user's of which one
-// changed, and what happened to it.
-func (n *Node) changedInPlace() (id string, why error) {
+// changed, how many such contents there are, and what happened to it.
+func (n *Node) changedInPlace() (id string, contents int, why error) {
 	for _, c := range n.store.List() {
 		if _, changed := c.References(); len(changed) > 0 {
-			return c.ID().String(), changed[0]
+			if contents++; contents == 1 {
+				id, why = c.ID().String(), changed[0]
+			}
 		}
 	}
-	return "", nil
+	return id, contents, why
 }
 
 // unwanted returns why this node was refused by others lately; empty if it

@@ -53,26 +53,42 @@ func isStore(dir string) bool {
 	return err == nil && info.IsDir()
 }
 
-// findStore returns where the store is, and finishes a move that was cut off.
-func findStore(data string) (string, error) {
-	p, err := readPlace(data)
-	if err != nil {
-		return "", fmt.Errorf("find the cache: %w", err)
-	}
+// find returns which of its folders has the store.
+func (p place) find(data string) (string, error) {
 	switch {
 	case p.dir == filepath.Join(data, "store") && p.from == "":
 		return p.dir, nil // made if it isn't there
-	case isStore(p.dir) && p.from != "":
-		if err := os.RemoveAll(p.from); err != nil {
-			return "", fmt.Errorf("remove what the cache was moved from: %w", err)
-		}
-		return p.dir, place{dir: p.dir}.write(data)
 	case isStore(p.dir):
 		return p.dir, nil
 	case p.from != "" && isStore(p.from):
 		return p.from, nil
 	}
 	return "", fmt.Errorf("%w: %s", ErrNoStore, p.dir)
+}
+
+// StoreDir returns where the store of a data folder is, or is to be.
+func StoreDir(data string) (string, error) {
+	p, err := readPlace(data)
+	if err != nil {
+		return "", fmt.Errorf("find the cache: %w", err)
+	}
+	return p.find(data)
+}
+
+// findStore returns where the store is, and finishes a move that was cut off.
+func findStore(data string) (string, error) {
+	p, err := readPlace(data)
+	if err != nil {
+		return "", fmt.Errorf("find the cache: %w", err)
+	}
+	dir, err := p.find(data)
+	if err != nil || p.from == "" || dir == p.from {
+		return dir, err
+	}
+	if err := os.RemoveAll(p.from); err != nil {
+		return "", fmt.Errorf("remove what the cache was moved from: %w", err)
+	}
+	return dir, place{dir: dir}.write(data)
 }
 
 // MoveStore moves the store of a data folder whose node doesn't run to another

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -62,7 +63,12 @@ func TestAddReference(t *testing.T) {
 	}
 	st, err := hq.node.API().Status(t.Context())
 	if err != nil || len(st.Warnings) != 1 || st.Warnings[0].Code != "changed-in-place" {
-		t.Errorf("warned of %v (%v)", st.Warnings, err)
+		t.Fatalf("warned of %v (%v)", st.Warnings, err)
+	}
+	checks, err := hq.node.API().Doctor(t.Context())
+	i := slices.IndexFunc(checks, func(c api.Check) bool { return c.Name == "content" })
+	if err != nil || i < 0 || checks[i].State != api.Warn || checks[i].Next != st.Warnings[0].Next {
+		t.Errorf("checked: %v (%v)", checks, err)
 	}
 
 	// hq can get it back, to a file of its own; then it is not what is in place.

@@ -79,13 +79,18 @@ func (a *app) cacheStat(ctx context.Context) error {
 	}
 	return a.answer(c, func(w io.Writer) error {
 		fmt.Fprintf(w, "cache   %s\n", c.Dir)
-		fmt.Fprintf(w, "used    %s of %s (%s) by %s; %s may go, %s pinned, %s partial, %s reserved\n",
-			size(c.Used), size(c.Quota), percent(c.Used, c.Quota), count(c.Contents, "content"), size(c.Reclaimable), size(c.Pinned), size(c.Partial), size(c.Reserved))
+		fmt.Fprintf(w, "used    %s of %s (%s) by %s; %s may go, %s pinned, %s in use, %s partial, %s reserved\n",
+			size(c.Used), size(c.Quota), percent(c.Used, c.Quota), count(c.Contents, "content"), size(c.Reclaimable), size(c.Pinned),
+			size(max(0, c.Used-c.Reclaimable-c.Pinned)), size(c.Partial), size(c.Reserved))
 		fmt.Fprintf(w, "disk    %s free of %s, %s kept free\n", size(c.Free), size(c.Total), size(c.Floor))
 		if c.Evicted.Contents > 0 {
 			fmt.Fprintf(w, "evicted %s, %s since the start\n", count(int(c.Evicted.Contents), "content"), size(c.Evicted.Bytes))
 		}
-		fmt.Fprintf(w, "scrub   everything was read since %s; once in %s\n", orNone(day(c.Scrub.Since)), span(time.Duration(c.Scrub.Period)))
+		since := "nothing to read yet"
+		if !c.Scrub.Since.IsZero() {
+			since = "everything was read since " + day(c.Scrub.Since)
+		}
+		fmt.Fprintf(w, "scrub   %s; once in %s\n", since, span(time.Duration(c.Scrub.Period)))
 		if c.Damaged > 0 || c.Scrub.Damaged > 0 {
 			fmt.Fprintf(w, "damage  %s bad now; %s found since the start, %d of them fetched again\n",
 				count(c.Damaged, "content"), count(int(c.Scrub.Damaged), "block"), c.Scrub.Healed)
@@ -187,6 +192,9 @@ func (a *app) cacheMove(ctx context.Context, dir string) error {
 	})
 }
 
+// fetchedAgain is what to do about blocks that went bad.
+const fetchedAgain = "The node fetches them again as soon as somebody has them; see: p2pnode content ls. If this comes back, replace the disk"
+
 func (a *app) cacheVerify(ctx context.Context) error {
 	r, err := long(a, false, func(c *api.Client, m *meter) (api.VerifyAllResult, error) {
 		return c.VerifyAll(ctx, func(p api.Progress) { m.show(progressText(p), p) })
@@ -208,7 +216,7 @@ func (a *app) cacheVerify(ctx context.Context) error {
 		return err
 	}
 	if r.BadCount > 0 {
-		return api.Errorf(api.Corrupt, "The node fetches them again; see: p2pnode content ls. If this comes back, replace the disk", "%s went bad on disk", count(r.BadCount, "block"))
+		return api.Errorf(api.Corrupt, fetchedAgain, "%s went bad on disk", count(r.BadCount, "block"))
 	}
 	return nil
 }

@@ -243,13 +243,14 @@ func (a *app) verifyContent(ctx context.Context, ref string) error {
 	}
 	if err := a.summary(r, func(w io.Writer) error {
 		state := "all good"
-		if r.BadCount > 0 {
-			state = fmt.Sprintf("%s bad (%s)", count(r.BadCount, "block"), size(r.Bad))
-		}
 		switch {
-		case !r.Complete && r.BadCount == 0 && r.Checked == 0:
+		case r.BadCount > 0:
+			state = fmt.Sprintf("%s bad (%s)", count(r.BadCount, "block"), size(r.Bad))
+		case r.Changed > 0:
+			state = "changed in place"
+		case !r.Complete && r.Checked == 0:
 			state = "no copy of it is here"
-		case !r.Complete && r.BadCount == 0:
+		case !r.Complete:
 			state += ", but not all of it is here"
 		}
 		_, err := fmt.Fprintf(w, "%s%s  %s read in %s: %s\n", title(r.Name, r.Version, "  "), r.Content, size(r.Checked), span(time.Duration(r.Elapsed)), state)
@@ -262,7 +263,7 @@ func (a *app) verifyContent(ctx context.Context, ref string) error {
 			"%s added in place changed, and can't be served", count(r.Changed, "file"))
 	}
 	if r.BadCount > 0 {
-		return api.Errorf(api.Corrupt, "Fetch them anew: p2pnode get "+ref+" -o PATH", "%s went bad on disk", count(r.BadCount, "block"))
+		return api.Errorf(api.Corrupt, fetchedAgain, "%s went bad on disk", count(r.BadCount, "block"))
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/p2pnode/p2pnode/node"
 	"github.com/p2pnode/p2pnode/node/api"
 	"github.com/p2pnode/p2pnode/node/trust"
 )
@@ -82,7 +83,7 @@ func (a *app) offline(why error) []api.Check {
 			checks = append(checks, api.Check{Name: "credential", State: api.Fail, Message: err.Error()})
 		}
 	}
-	return append(checks, portCheck(), api.Check{Name: "node", State: api.Warn, Message: api.From(why).Message, Next: api.From(why).Next})
+	return append(checks, storeCheck(a.data), portCheck(), api.Check{Name: "node", State: api.Warn, Message: api.From(why).Message, Next: api.From(why).Next})
 }
 
 func (a *app) checkData() api.Check {
@@ -103,6 +104,22 @@ func (a *app) checkData() api.Check {
 		c.State, c.Message, c.Next = api.Fail, a.data+" can't be written", "Mend its owner or mode, or use another: --data FOLDER"
 	}
 	return c
+}
+
+// storeCheck looks whether the place that the cache was moved to is there.
+func storeCheck(data string) api.Check {
+	dir, err := node.StoreDir(data)
+	if err != nil {
+		c := api.Check{Name: "cache", State: api.Fail, Message: err.Error()}
+		if errors.Is(err, node.ErrNoStore) {
+			c.Next = noStoreNext
+		}
+		return c
+	}
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return api.Check{Name: "cache", State: api.OK, Message: "none yet: the first run makes one"}
+	}
+	return api.Check{Name: "cache", State: api.OK, Message: "is at " + dir}
 }
 
 func credentialCheck(id *trust.Identity) api.Check {

@@ -45,11 +45,13 @@ var causes = []struct {
 	{trust.ErrHasIdentity, api.NotPermitted, ""},
 	{trust.ErrInUse, api.Failed, "Stop the node that runs on this folder first, or use another: --data FOLDER"},
 	{trust.ErrNotAdmitted, api.NotPermitted, ""},
-	{node.ErrNoStore, api.Failed, "Mount the disk that it is on. To begin with an empty cache, remove store.at from the data folder"},
+	{node.ErrNoStore, api.Failed, noStoreNext},
 	{store.ErrLocked, api.Failed, "Stop the node that runs on this folder first"},
 	{trust.ErrNewer, api.Failed, "Run the newer version again; this one left the folder as it was"},
 	{trust.ErrDamaged, api.Corrupt, "Put the folder \"trust\" back from a backup, or join again: p2pnode join --replace TOKEN"},
 }
+
+const noStoreNext = "Mount the disk that it is on. To begin with an empty cache, remove store.at from the data folder"
 
 // usageError is an error in how the program was called.
 type usageError struct{ error }

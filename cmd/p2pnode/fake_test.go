@@ -159,10 +159,12 @@ func (fakeNode) VerifyAll(context.Context, func(api.Progress)) (api.VerifyAllRes
 }
 
 func (fakeNode) Verify(_ context.Context, ref string, _ func(api.Progress)) (api.VerifyResult, error) {
-	if ref == "in-place" {
-		return api.VerifyResult{Content: fakeID, Name: ref, Checked: 1 << 20, Bad: 1 << 20, BadCount: 16, Changed: 1}, nil
-	}
-	if ref == "remote" {
+	switch ref {
+	case "in-place": // and found out before
+		return api.VerifyResult{Content: fakeID, Name: ref, Changed: 1}, nil
+	case "begun":
+		return api.VerifyResult{Content: fakeID, Name: ref, Checked: 1 << 20}, nil
+	case "remote":
 		return api.VerifyResult{Content: fakeID, Name: ref, Elapsed: api.Seconds(time.Second)}, nil
 	}
 	return api.VerifyResult{Content: fakeID, Name: ref, Checked: 1 << 30, Bad: 65536, BadCount: 1, Elapsed: api.Seconds(time.Second)}, fakeError(ref)

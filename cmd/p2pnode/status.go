@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,7 +29,8 @@ func (a *app) statusCommand() *cobra.Command {
 				if !st.Ready {
 					state = "starting"
 				}
-				fmt.Fprintf(w, "%s %s   node %s   site %s   enterprise %s   p2pnode %s\n", state, span(time.Since(st.Started)), me(st), st.Site, st.Enterprise, st.Version)
+				fmt.Fprintf(w, "%s %s   node %s   site %s   enterprise %s   roles %s   p2pnode %s\n",
+					state, span(time.Since(st.Started)), me(st), st.Site, st.Enterprise, orNone(strings.Join(st.Roles, ",")), st.Version)
 				fmt.Fprintf(w, "content %d   store %s of %s (%s pinned, %s free)   peers lan %d wan %d\n",
 					st.Store.Contents, size(st.Store.Used), size(st.Store.Quota), size(st.Store.Pinned), size(st.Store.Free), st.Peers.LAN, st.Peers.WAN)
 				warnings(w, a, st.Warnings)
