@@ -47,7 +47,7 @@ func nothing(sample *storetest.Sample) promise {
 const powerDir = "/p2pnode/store"
 
 func powerConfig(d disk.FS) Config {
-	return Config{Dir: powerDir, FS: d, Floor: NoFloor, Quota: NoLimit, Workers: 1}
+	return Config{Dir: powerDir, FS: d, Floor: NoFloor, Quota: NoLimit, Workers: 1, PageBudget: 1 << 20} // else it asks the system each time
 }
 
 // check opens what a crash left, by way of through, and tells what is not as

@@ -10,7 +10,7 @@ import (
 // by many at once.
 type Image struct {
 	semantics Semantics
-	root      *node
+	nodes     []*node // the root first; each knows its place here
 	changes   []change
 	seq       int
 }
@@ -23,44 +23,72 @@ func (f *FS) Image() *Image {
 }
 
 func (f *FS) image() *Image {
-	c := copier{of: make(map[*node]*node)}
-	i := &Image{semantics: f.semantics, seq: f.seq, root: c.node(f.root)}
-	for _, change := range f.changes {
-		i.changes = append(i.changes, c.change(change))
+	i := &Image{semantics: f.semantics, seq: f.seq}
+	of := make(map[*node]*node)
+	i.take(of, f.root)
+	for _, c := range f.changes {
+		i.changes = append(i.changes, c.of(func(n *node) *node { return i.take(of, n) }))
 	}
 	return i
 }
 
-// A copier copies nodes that refer to each other. Of a file it takes what survives
-// a crash.
-type copier struct{ of map[*node]*node }
-
-func (c copier) node(n *node) *node {
+// take adds a node, and those that survive a crash with it, to the image, unless it
+// has them. Of a file it takes what survives a crash.
+func (i *Image) take(of map[*node]*node, n *node) *node {
 	if n == nil {
 		return nil
 	}
-	if made, ok := c.of[n]; ok {
+	if made, ok := of[n]; ok {
 		return made
 	}
-	made := &node{folder: n.folder, modTime: n.modTime}
-	c.of[n] = made
+	made := &node{folder: n.folder, modTime: n.modTime, place: len(i.nodes)}
+	of[n], i.nodes = made, append(i.nodes, made)
 	if !n.folder {
 		made.base, made.effects, made.pages = n.base, slices.Clip(n.effects), slices.Clone(n.pages)
 		return made
 	}
 	made.durable = make(map[string]*node, len(n.durable))
 	for name, e := range n.durable {
-		made.durable[name] = c.node(e)
+		made.durable[name] = i.take(of, e)
 	}
 	return made
 }
 
-func (c copier) change(old change) change {
-	made := change{seq: old.seq, sets: make([]set, len(old.sets))}
-	for i, s := range old.sets {
-		made.sets[i] = set{c.node(s.folder), s.name, c.node(s.to)}
+// of returns a change of other nodes.
+func (c change) of(node func(*node) *node) change {
+	made := change{seq: c.seq, sets: make([]set, len(c.sets))}
+	for i, s := range c.sets {
+		made.sets[i] = set{node(s.folder), s.name, node(s.to)}
 	}
 	return made
+}
+
+// nodesOf are an image's copied: a file system may change them.
+type nodesOf []node
+
+func (i *Image) copy() nodesOf {
+	c := make(nodesOf, len(i.nodes))
+	for at, n := range i.nodes {
+		made := &c[at]
+		made.folder, made.modTime = n.folder, n.modTime
+		if !n.folder {
+			made.base, made.effects, made.pages = n.base, n.effects, slices.Clone(n.pages)
+			continue
+		}
+		made.durable = make(map[string]*node, len(n.durable))
+		for name, e := range n.durable {
+			made.durable[name] = &c[e.place]
+		}
+	}
+	return c
+}
+
+// node returns the copy of one of the image's nodes.
+func (c nodesOf) node(n *node) *node {
+	if n == nil {
+		return nil
+	}
+	return &c[n.place]
 }
 
 // Keep says what a crash leaves of what was not synced.
@@ -75,13 +103,14 @@ const (
 
 // Crash returns a file system as it may be found after a loss of power.
 func (i *Image) Crash(keep Keep, r *rand.Rand) *FS {
-	c := copier{of: make(map[*node]*node)}
-	f := New(i.semantics)
-	f.root = c.node(i.root)
+	c, f := i.copy(), New(i.semantics)
+	f.root = &c[0]
 	l := i.luck(keep, r)
-	for n, change := range i.changes {
-		if l.change(n, change) {
-			c.change(change).apply()
+	for n, old := range i.changes {
+		if l.change(n, old) {
+			for _, s := range old.sets {
+				set{c.node(s.folder), s.name, c.node(s.to)}.apply()
+			}
 		}
 	}
 	f.root.settle(l)
@@ -91,20 +120,19 @@ func (i *Image) Crash(keep Keep, r *rand.Rand) *FS {
 // Kill returns a file system as the next process finds it if the one that used it
 // is killed: as it was seen, and as little of it on the disk as before.
 func (i *Image) Kill() *FS {
-	c := copier{of: make(map[*node]*node)}
-	f := New(i.semantics)
-	f.root, f.seq = c.node(i.root), i.seq
-	for _, old := range i.changes {
-		f.changes = append(f.changes, c.change(old))
-	}
-	for _, n := range c.of {
+	c, f := i.copy(), New(i.semantics)
+	f.root, f.seq = &c[0], i.seq
+	for n := range c {
+		n := &c[n]
 		n.entries, n.data = maps.Clone(n.durable), slices.Clone(n.base)
 		for _, e := range n.effects {
 			n.data = e.apply(n.data)
 		}
 	}
-	for _, change := range f.changes {
-		for _, s := range change.sets {
+	for _, old := range i.changes {
+		made := old.of(c.node)
+		f.changes = append(f.changes, made)
+		for _, s := range made.sets {
 			s.see()
 		}
 	}
@@ -113,19 +141,18 @@ func (i *Image) Kill() *FS {
 
 // settle makes of a node what a crash leaves of it.
 func (n *node) settle(l luck) {
-	if n.durable == nil {
+	if !n.folder {
 		if n.effects != nil {
 			n.base, n.effects = l.bytes(n), nil
 		}
-		n.data = slices.Clone(n.base)
+		n.data, n.borrowed = n.base, true
 		return
 	}
 	if n.entries != nil {
 		return // was here
 	}
-	n.entries = make(map[string]*node, len(n.durable))
-	for name, e := range n.durable {
-		n.entries[name] = e
+	n.entries = maps.Clone(n.durable)
+	for _, e := range n.durable {
 		e.settle(l)
 	}
 }

@@ -452,3 +452,26 @@ func TestCopy(t *testing.T) {
 		t.Errorf("damaged: %q", got)
 	}
 }
+
+// Sum tells apart what is seen of a disk, and nothing else.
+func TestSum(t *testing.T) {
+	sum := func(steps ...string) uint64 {
+		d := script{t, disktest.New(disktest.POSIX), make(map[string]disk.File)}
+		d.do(steps...)
+		return d.Sum()
+	}
+	same := sum("write a 0 hello", "write b 0 bye")
+	if got := sum("write b 0 bye", "write a 0 hello", "sync a"); got != same {
+		t.Error("the order, or what is synced, makes a difference")
+	}
+	for _, steps := range [][]string{
+		{"write a 0 hello"},
+		{"write a 0 bye", "write b 0 hello"},
+		{"write a 0 hellobye", "write b 0 bye"},
+		{"write c 0 hello", "write b 0 bye"},
+	} {
+		if sum(steps...) == same {
+			t.Errorf("%q makes no difference", steps)
+		}
+	}
+}

@@ -18,11 +18,12 @@ const (
 
 // file is a node's bytes.
 type file struct {
-	data    []byte   // as they are read
-	base    []byte   // as a crash leaves them if no effect survives; never written to
-	effects []effect // since base, the oldest first; never changed, but appended to
-	pages   []uint64 // a bit per page that takes room
-	open    int      // handles
+	data     []byte   // as they are read
+	borrowed bool     // data is base, and copied before it is written to
+	base     []byte   // as a crash leaves them if no effect survives; never written to
+	effects  []effect // since base, the oldest first; never changed, but appended to
+	pages    []uint64 // a bit per page that takes room
+	open     int      // handles
 }
 
 // An effect is what a write did, or a change of the size.
@@ -65,6 +66,9 @@ func (f *FS) affect(n *node, e effect) {
 	f.seq++
 	e.seq = f.seq
 	n.effects = append(n.effects, e)
+	if n.borrowed {
+		n.data, n.borrowed = slices.Clone(n.data), false
+	}
 	n.data = e.apply(n.data)
 	n.modTime = time.Now()
 }

@@ -60,6 +60,7 @@ func New(s Semantics) *FS {
 type node struct {
 	folder  bool
 	modTime time.Time
+	place   int // among the nodes of an Image
 
 	// Of a folder: its entries, as they are seen and as a crash leaves them if no
 	// change that is pending survives.
@@ -94,14 +95,19 @@ func (s set) see() {
 	}
 }
 
+// apply makes a set durable.
+func (s set) apply() {
+	if s.to == nil {
+		delete(s.folder.durable, s.name)
+	} else {
+		s.folder.durable[s.name] = s.to
+	}
+}
+
 // apply makes a change durable.
 func (c change) apply() {
 	for _, s := range c.sets {
-		if s.to == nil {
-			delete(s.folder.durable, s.name)
-		} else {
-			s.folder.durable[s.name] = s.to
-		}
+		s.apply()
 	}
 }
 
@@ -159,11 +165,9 @@ func (f *FS) free() int64 {
 	return max(0, free)
 }
 
-// clean returns a name without a volume, with forward slashes, and none at its
-// beginning.
+// clean returns a name without a volume, with forward slashes, and none at its ends.
 func clean(name string) string {
-	name = filepath.Clean(name)
-	return strings.TrimPrefix(filepath.ToSlash(name[len(filepath.VolumeName(name)):]), "/")
+	return strings.Trim(filepath.ToSlash(name[len(filepath.VolumeName(name)):]), "/")
 }
 
 func (f *FS) find(name string) (*node, error) { return f.walk(clean(name)) }
@@ -173,7 +177,9 @@ func (f *FS) walk(name string) (*node, error) {
 	n := f.root
 	for name != "" {
 		var p string
-		p, name, _ = strings.Cut(name, "/")
+		if p, name, _ = strings.Cut(name, "/"); p == "." {
+			continue
+		}
 		if !n.folder {
 			return nil, syscall.ENOTDIR
 		}
