@@ -441,8 +441,10 @@ func TestTransferOverQUIC(t *testing.T) {
 // transfer fetches all of h in random order, some requests cancelled and asked
 // again.
 func transfer(t *testing.T, s *Session, h *holding) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
 	var baskets []*basket
-	for _, c := range rand.Perm(len(h.nodes)) {
+	for _, c := range rand.New(rand.NewPCG(seed, 0)).Perm(len(h.nodes)) {
 		if c%7 == 3 {
 			b := newBasket(h, c)
 			cancel, err := s.Request(Request{Content: h.encoded.ID, Chunk: c, Want: All, Sink: b})

@@ -518,7 +518,7 @@ func TestServeEndsWhatIsUnderWay(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("Serve doesn't end")
 	}
 	if lib.open != 0 {

@@ -97,6 +97,7 @@ func forget(t *testing.T, ctx context.Context, n *Node, id, out string) {
 }
 
 func TestFileAndTreeArriveAsTheyWere(t *testing.T) {
+	t.Parallel()
 	l := lab(t)
 	ctx := within(t, 3*time.Minute)
 	hub, members := enterprise(t, ctx, l, 1)
@@ -118,6 +119,7 @@ func TestFileAndTreeArriveAsTheyWere(t *testing.T) {
 // A kill loses nothing that was verified: the node has it when it runs again,
 // and fetches the rest only.
 func TestKilledNodeFetchesNothingTwice(t *testing.T) {
+	t.Parallel()
 	l := lab(t)
 	ctx := within(t, 5*time.Minute)
 	hub, members := enterprise(t, ctx, l, 1)
@@ -163,6 +165,7 @@ func TestKilledNodeFetchesNothingTwice(t *testing.T) {
 }
 
 func TestGetGoesOnWhenPublisherIsKilledAndRestarted(t *testing.T) {
+	t.Parallel()
 	l := lab(t)
 	ctx := within(t, 3*time.Minute)
 	hub, members := enterprise(t, ctx, l, 1)
@@ -191,6 +194,7 @@ func TestGetGoesOnWhenPublisherIsKilledAndRestarted(t *testing.T) {
 }
 
 func TestGetGoesOnWhenOneOfThreeSourcesIsKilled(t *testing.T) {
+	t.Parallel()
 	l := lab(t)
 	ctx := within(t, 3*time.Minute)
 	hub, members := enterprise(t, ctx, l, 3)
@@ -213,6 +217,7 @@ func TestGetGoesOnWhenOneOfThreeSourcesIsKilled(t *testing.T) {
 
 // What goes wrong ends with its own exit code, and says what to do.
 func TestVerbsTellWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	l := lab(t)
 	ctx := within(t, 3*time.Minute)
 	hub, _ := enterprise(t, ctx, l, 0)
