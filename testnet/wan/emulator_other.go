@@ -1,0 +1,31 @@
+//go:build !linux
+
+package wan
+
+import (
+	"context"
+	"errors"
+)
+
+// An Emulator needs Linux.
+type Emulator struct{}
+
+var errSystem = errors.New("the link emulator needs Linux's TUN devices; run it there, or in a container")
+
+// New returns an error.
+func New(cfg Config) (*Emulator, error) { return nil, errors.Join(cfg.check(), errSystem) }
+
+// Run returns an error.
+func (e *Emulator) Run(context.Context) error { return errSystem }
+
+// Set returns an error.
+func (e *Emulator) Set(Direction, Settings) error { return errSystem }
+
+// Settings returns none.
+func (e *Emulator) Settings(Direction) Settings { return Settings{} }
+
+// Counts returns none.
+func (e *Emulator) Counts(Direction) Counts { return Counts{} }
+
+// Close does nothing.
+func (e *Emulator) Close() error { return nil }
