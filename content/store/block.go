@@ -241,6 +241,10 @@ func (c *Content) count(chunk, block int, l blockList) (fresh bool, err error) {
 		defer c.mu.Unlock()
 		return false, cmp.Or(c.end, c.failed)
 	}
+	if p.lists[chunk].count == 0 { // lost since it was looked at: nobody could tell what the block is
+		defer c.mu.Unlock()
+		return false, fmt.Errorf("block list of chunk %d of %v: %w", chunk, c.id, content.ErrNotFound)
+	}
 	p.verified[chunk] |= bit
 	p.pending[chunk] |= bit
 	p.bytes += int64(l.blocks[block].Size)

@@ -59,6 +59,7 @@ type Content struct {
 	partial   *partial       // nil once complete on disk
 	lost      map[int]uint64 // blocks that count no more, until partial says so
 	unsettled bool           // the folder's entries may not be on the disk
+	renamed   int            // how often the journal was replaced, so that nobody settles what came later
 	crashed   bool           // nor those of files, since it was not closed
 	changed   chan struct{}  // nil until somebody waits; so is grown
 	grown     chan struct{}

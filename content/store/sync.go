@@ -165,7 +165,7 @@ func (c *Content) note(pending map[int]uint64) error {
 // settle syncs the entries of the content's folder, unless they are.
 func (c *Content) settle() error {
 	c.mu.Lock()
-	unsettled := c.unsettled
+	unsettled, renamed := c.unsettled, c.renamed
 	c.mu.Unlock()
 	if !unsettled {
 		return nil
@@ -175,7 +175,9 @@ func (c *Content) settle() error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.unsettled = false
+	if c.renamed == renamed { // else something that this sync was too early for
+		c.unsettled = false
+	}
 	return nil
 }
 
@@ -269,7 +271,7 @@ func (c *Content) loseLocked() error {
 
 	left := newPartial(len(c.manifest.Chunks))
 	if was != nil {
-		left.pending, left.written, left.folders, left.unsure = was.pending, was.written, was.folders, was.unsure
+		left.pending, left.written, left.folders, left.unsure = maps.Clone(was.pending), was.written, was.folders, was.unsure
 	}
 	var size int64
 	err := disk.Replace(c.store.disk, c.dir, journalName, func(w io.Writer) error {
@@ -297,6 +299,7 @@ func (c *Content) loseLocked() error {
 	c.mu.Lock()
 	c.partial = left
 	c.unsettled = err != nil
+	c.renamed++
 	for chunk, mask := range lost { // what was found since is for the next
 		if c.lost[chunk] &^= mask; c.lost[chunk] == 0 {
 			delete(c.lost, chunk)
@@ -334,6 +337,9 @@ func (c *Content) keep(left, was *partial, chunk int, lost uint64, at int64) []b
 	}
 	left.lists[chunk] = listPlace{at + recordHead + 4, uint32(len(node)), uint8(len(blocks))}
 	left.hold(chunk, mask&^lost, blocks)
+	if left.pending[chunk] &= left.verified[chunk]; left.pending[chunk] == 0 { // else what is lost would be noted as right
+		delete(left.pending, chunk)
+	}
 	records := appendList(nil, chunk, node)
 	// What is pending isn't synced yet.
 	return appendVerified(records, chunk, left.verified[chunk]&^left.pending[chunk])
