@@ -50,8 +50,8 @@ type Config struct {
 	// many bytes a second that takes at most. Defaults: see store.Config.
 	ScrubPeriod time.Duration
 	ScrubRate   int64
-	// PageBudget is how much of the system's page cache reading content may fill.
-	// Default: see store.Config.
+	// PageBudget is how much of the system's page cache reading and publishing content
+	// may fill. Default: see store.Config.
 	PageBudget int64
 	// Seeds are files and folders of this machine, an installed older version for
 	// instance, in which every fetch looks for blocks before it asks others.
@@ -103,6 +103,19 @@ func (c Config) withDefaults() (Config, error) {
 		c.FirstSource = 30 * time.Second
 	}
 	return c, nil
+}
+
+// pageBudget is PageBudget, or its default: of what a container may have, which the
+// store doesn't ask.
+func (c Config) pageBudget() int64 {
+	const most = 256 << 20
+	if c.PageBudget != 0 {
+		return c.PageBudget
+	}
+	if m, err := Memory(); err == nil {
+		return min(most, m/16)
+	}
+	return most
 }
 
 func (c Config) mdnsOff() bool { return len(c.MDNS) == 1 && c.MDNS[0] == "off" }

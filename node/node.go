@@ -154,17 +154,13 @@ func hostName() string {
 }
 
 func (n *Node) openStore() (err error) {
-	pages := n.cfg.PageBudget
-	if m, err := Memory(); pages == 0 && err == nil {
-		pages = min(256<<20, m/16) // of what a container may have, which the store doesn't ask
-	}
 	dir, err := findStore(n.cfg.Data)
 	if err != nil {
 		return err
 	}
 	n.store, err = store.Open(store.Config{
 		Dir: dir, FS: n.cfg.disk, Quota: n.cfg.CacheQuota, QuotaShare: n.cfg.CacheQuotaShare, Floor: n.cfg.CacheFloor,
-		ScrubPeriod: n.cfg.ScrubPeriod, ScrubRate: n.cfg.ScrubRate, PageBudget: pages,
+		ScrubPeriod: n.cfg.ScrubPeriod, ScrubRate: n.cfg.ScrubRate, PageBudget: n.cfg.pageBudget(),
 		Hooks: store.Hooks{Evicted: n.withdraw, Damaged: n.repairs.add},
 	}, n.log.Named("store"))
 	return err

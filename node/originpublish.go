@@ -77,6 +77,7 @@ func (n *Node) publishOrigin(ctx context.Context, r api.AddRequest, from *origin
 	opt := publishOptions{
 		Type: kind, Labels: r.Labels, Workers: n.cfg.Workers,
 		Known:    n.store.Known,
+		Pages:    max(0, n.cfg.pageBudget()),
 		Progress: func(phase string, done, total int64) { reader(phase, start, report)(done, total) },
 	}
 	open := func(ctx context.Context) (io.ReadCloser, error) { return n.web.Open(ctx, *from, 0) }
@@ -161,6 +162,9 @@ func publishRemote(ctx context.Context, stage publishStage, from *origin.Resourc
 	}
 	if err := checkEarly(m); err != nil {
 		return nil, err
+	}
+	if stage == nil {
+		opt.Pages = 0 // nothing is written, nor read back
 	}
 	p := newPublisher(stage, stage != nil, []publishEntry{{File: file}}, opt)
 	p.total = from.Size

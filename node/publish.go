@@ -36,6 +36,10 @@ import (
 // not at every endpoint. (What the disk itself does wrong shows when the cache
 // has let go of it; the scrub is for that.)
 //
+// Of a content that is larger than what it may leave in memory (publishpages.go),
+// the second pass follows the first at that distance, so that it finds in memory
+// what was written and can have it forgotten.
+//
 // A file that changes meanwhile ends the publication: files are compared with
 // the survey when opened and when read, and all of them and their folders once
 // more after the first pass. So what was published did exist, all at one moment.
@@ -91,6 +95,9 @@ type publishOptions struct {
 	Known func(context.Context, *content.Manifest, [][]content.Block) (int64, error)
 	// SkipLinks leaves out of a folder what is neither a file nor a folder.
 	SkipLinks bool
+	// Pages is how many bytes may stay in the system's memory of what is read and
+	// written. Zero: as many as it likes.
+	Pages int64
 	// Room is asked whether so many bytes of the disk are there, before the first is
 	// written. Nil: they are.
 	Room func(size int64) error
@@ -264,6 +271,9 @@ type publisher struct {
 	// What gather has made of the jobs.
 	chunks []content.Chunk
 	blocks [][]content.Block
+
+	layout *content.Layout // of the files
+	pages  pageLimit
 }
 
 func newPublisher(stage publishStage, copies bool, entries []publishEntry, opt publishOptions) *publisher {
@@ -283,6 +293,12 @@ func newPublisher(stage publishStage, copies bool, entries []publishEntry, opt p
 		p.report = func(string, int64, int64) {}
 	}
 	p.jobs = make(chan *publishJob, 2*p.workers)
+	p.pages = newPageLimit(entries, opt.Pages)
+	files := make([]content.File, len(entries))
+	for i, e := range entries {
+		files[i] = e.File
+	}
+	p.layout = content.NewLayout(&content.Manifest{Files: files})
 	return p
 }
 
@@ -352,23 +368,36 @@ func (p *publisher) do(j *publishJob) (err error) {
 }
 
 func (p *publisher) work(ctx context.Context) error {
-	for {
+	back := p.newReader()
+	defer back.close()
+	for jobs, behind := p.jobs, p.pages.behind; jobs != nil || behind != nil; {
 		select {
-		case j, ok := <-p.jobs:
+		case j, ok := <-jobs:
 			if !ok {
-				return nil
+				jobs = nil
+				continue
 			}
 			if err := p.do(j); err != nil {
+				return err
+			}
+		case c, ok := <-behind:
+			if !ok {
+				behind = nil
+				continue
+			}
+			if err := back.chunk(c.at, c.blocks); err != nil {
 				return err
 			}
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+	return nil
 }
 
 // gather takes the blocks of all jobs in order and makes chunks of them.
 func (p *publisher) gather(ctx context.Context) error {
+	defer close(p.pages.behind)
 	var chunk []content.Block
 	var size uint32
 	var done int64
@@ -380,7 +409,7 @@ func (p *publisher) gather(ctx context.Context) error {
 		p.chunks = append(p.chunks, content.Chunk{Hash: content.Sum(node), Size: size})
 		p.blocks = append(p.blocks, slices.Clip(chunk))
 		chunk, size = nil, 0
-		return nil
+		return p.follow(ctx, done)
 	}
 	for {
 		var j *publishJob

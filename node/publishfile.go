@@ -10,6 +10,7 @@ import (
 
 	"github.com/p2pnode/p2pnode/content"
 	"github.com/p2pnode/p2pnode/content/chunker"
+	"github.com/p2pnode/p2pnode/content/store/disk"
 )
 
 // A publishPiece is a part of a large file, or a small one.
@@ -64,8 +65,12 @@ func (p *publisher) small(e *publishEntry) ([]content.Block, error) {
 	piece := p.piece()
 	defer p.pieces.Put(piece)
 	data := piece.buf[:e.Size]
+	p.pages.look(e, from)
 	if err := e.fill(from, data); err != nil {
 		return nil, err
+	}
+	if p.copies {
+		p.pages.read(e, from, e.Size, e.Size)
 	}
 	if p.copies {
 		to, err := p.stage.Create(e.Path)
@@ -73,6 +78,9 @@ func (p *publisher) small(e *publishEntry) ([]content.Block, error) {
 			return nil, stageError(e.Path, err)
 		}
 		_, err = to.Write(data)
+		if err == nil {
+			err = p.pages.wrote(to, e.Size, e.Size, e.Size)
+		}
 		if err := stageError(e.Path, errors.Join(err, to.Close())); err != nil {
 			return nil, err
 		}
@@ -89,6 +97,7 @@ func (p *publisher) large(ctx context.Context, e *publishEntry) error {
 		return err
 	}
 	defer from.Close()
+	p.pages.look(e, from)
 	if !p.copies {
 		if err := p.pump(ctx, e, from, nil); err != nil {
 			return err
@@ -117,6 +126,9 @@ func (p *publisher) pump(ctx context.Context, e *publishEntry, from io.Reader, c
 			return err
 		}
 		at += int64(n)
+		if f, ok := from.(publishFile); ok && p.copies {
+			p.pages.read(e, f, at, int64(n))
+		}
 		data := piece.buf[content.MaxBlock-left : content.MaxBlock+n]
 		lengths, whole := cutPiece(data, at == e.Size)
 
@@ -149,14 +161,18 @@ func (p *publisher) pump(ctx context.Context, e *publishEntry, from io.Reader, c
 // write writes the pieces of a large file. It has a goroutine of its own as the
 // system lets one at a time write to a file, and may be slow to find memory for
 // what is written.
-func (p *publisher) write(ctx context.Context, e *publishEntry, to io.Writer, cut <-chan *publishPiece) error {
-	for {
+func (p *publisher) write(ctx context.Context, e *publishEntry, to disk.File, cut <-chan *publishPiece) error {
+	for at := int64(0); ; {
 		select {
 		case piece, ok := <-cut:
 			if !ok {
 				return nil
 			}
-			if _, err := to.Write(piece.fresh); err != nil {
+			n, err := to.Write(piece.fresh)
+			if at += int64(n); err == nil {
+				err = p.pages.wrote(to, at, int64(n), e.Size)
+			}
+			if err != nil {
 				return stageError(e.Path, err)
 			}
 			p.done(piece)

@@ -21,15 +21,19 @@ func (p *publisher) verify(ctx context.Context, m *content.Manifest) error {
 	layout := content.NewLayout(m)
 	workers := p.workers + 1 // nobody feeds them
 	run := max(1, min(publishRun, len(m.Chunks)/(4*workers)))
+	if p.pages.most > 0 {
+		run = 1 // in order, as they are forgotten
+	}
 
 	var next atomic.Int64
+	next.Store(int64(p.pages.followed)) // the others were read back in the first pass
 	var mu sync.Mutex
-	var done int64
+	done := p.pages.followedBytes
 
 	group, ctx := errgroup.WithContext(ctx)
 	for range workers {
 		group.Go(func() error {
-			r := publishReader{publisher: p, layout: layout, file: -1}
+			r := p.newReader()
 			defer r.close()
 			for {
 				first := int(next.Add(int64(run))) - run
@@ -40,7 +44,7 @@ func (p *publisher) verify(ctx context.Context, m *content.Manifest) error {
 					if err := ctx.Err(); err != nil {
 						return err
 					}
-					if err := r.chunk(i, p.blocks[i]); err != nil {
+					if err := r.chunk(layout.Chunk(i), p.blocks[i]); err != nil {
 						return err
 					}
 					mu.Lock()
@@ -57,18 +61,21 @@ func (p *publisher) verify(ctx context.Context, m *content.Manifest) error {
 // A publishReader reads chunks back. It keeps the file open that it read last.
 type publishReader struct {
 	publisher *publisher
-	layout    *content.Layout
 	file      int // index in the manifest; -1: none
 	opened    publishFile
+	from, to  int64 // what was read of it and is to be forgotten
 	// One block: read, it is still in the core's cache when it is hashed.
 	buf [content.MaxBlock]byte
 }
 
-// chunk reads and hashes the blocks of chunk i.
-func (r *publishReader) chunk(i int, blocks []content.Block) error {
-	at := r.layout.Chunk(i)
+func (p *publisher) newReader() *publishReader {
+	return &publishReader{publisher: p, file: -1}
+}
+
+// chunk reads and hashes the blocks of the chunk that begins at that place.
+func (r *publishReader) chunk(at int64, blocks []content.Block) error {
 	for _, b := range blocks {
-		for span := range r.layout.Spans(at, int64(b.Size)) {
+		for span := range r.publisher.layout.Spans(at, int64(b.Size)) {
 			e := &r.publisher.entries[span.File]
 			data := r.buf[:span.Size]
 			if err := r.read(span, data); err != nil {
@@ -83,18 +90,40 @@ func (r *publishReader) chunk(i int, blocks []content.Block) error {
 		}
 		at += int64(b.Size)
 	}
-	return nil
+	return r.settle()
+}
+
+// settle has what was read forgotten.
+func (r *publishReader) settle() error {
+	if r.opened == nil || r.from == r.to {
+		return nil
+	}
+	e := &r.publisher.entries[r.file]
+	from := r.from
+	r.from = r.to
+	if e.warm && !r.publisher.copies {
+		return nil
+	}
+	return stageError(e.Path, r.publisher.pages.readBack(r.opened, from, r.to, e.Size))
 }
 
 func (r *publishReader) read(span content.Span, data []byte) error {
 	if r.file != span.File {
+		if err := r.settle(); err != nil {
+			return err
+		}
 		r.close()
 		f, err := r.publisher.reopen(&r.publisher.entries[span.File])
 		if err != nil {
 			return err
 		}
 		r.file, r.opened = span.File, f
+		r.from, r.to = span.Offset, span.Offset
 	}
+	if r.from == r.to {
+		r.from = span.Offset
+	}
+	r.to = span.Offset + span.Size
 	_, err := r.opened.ReadAt(data, span.Offset)
 	return err
 }

@@ -132,6 +132,7 @@ func (n *Node) publishFiles(ctx context.Context, r api.AddRequest, kind string, 
 		Type: kind, Labels: r.Labels, Workers: n.cfg.Workers,
 		SkipLinks: r.SkipLinks,
 		Known:     n.store.Known,
+		Pages:     max(0, n.cfg.pageBudget()),
 		Room:      reserve,
 		Cost:      n.store.Cost, FileCost: n.store.FileCost,
 	}

@@ -24,6 +24,7 @@ type publishEntry struct {
 	content.File             // as it will be in the manifest
 	source       string      // where it is; empty in a stage, and for a folder that stands for several paths
 	info         fs.FileInfo // as it was surveyed; nil where source is empty
+	warm         bool        // it was in the system's memory before it was read: see publishpages.go
 }
 
 // errNoFile says that something is no file and no folder, which is all that a

@@ -74,7 +74,7 @@ var keyTable = []setting{
 		doc:   "what stays free of the disk, whatever the quota says; none for nothing",
 		value: func(s *settings) pflag.Value { return limitFlag{&s.node.CacheFloor} }},
 	{key: "cache.pages", kind: "SIZE", builtin: "256MiB, or 1/16 of the memory if that is less", example: "64MiB",
-		doc:   "how much of the system's page cache reading content may fill; none for no limit",
+		doc:   "how much of the system's page cache reading and publishing content may fill; none for no limit",
 		value: func(s *settings) pflag.Value { return limitFlag{&s.node.PageBudget} }},
 	{key: "scrub.period", kind: "TIME", builtin: "30d", example: "7d",
 		doc:   "the time in which everything held is read again and checked",

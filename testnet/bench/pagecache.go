@@ -75,7 +75,9 @@ func pagecache(ctx context.Context, b *bench) (err error) {
 		}
 		return group.Join(hub.Pid())
 	}
-	if err := start("--site", "hq"); err != nil {
+	// A node takes a sixteenth of the memory that it sees, which is the machine's.
+	budget := fmt.Sprintf("%dMiB", smallMemory(b.size)/16/mib)
+	if err := start("--site", "hq", "--cache-pages", budget); err != nil {
 		return err
 	}
 	var id string
@@ -93,8 +95,6 @@ func pagecache(ctx context.Context, b *bench) (err error) {
 	if err := os.Remove(b.sample); err != nil {
 		return err
 	}
-	// A node takes a sixteenth of the memory that it sees, which is the machine's.
-	budget := fmt.Sprintf("%dMiB", smallMemory(b.size)/16/mib)
 	for _, pages := range []string{"none", budget} {
 		if err := hub.Stop(); err != nil {
 			return err

@@ -12,5 +12,5 @@
 //
 // The user's own files, where a copy goes to and what is published, are not behind
 // an FS. What file systems can do with them beside reading and writing is here
-// too: clone (Clone), and keep out of the page cache (Forget).
+// too: clone (Clone), and keep out of the page cache (WriteOut, Forget).
 package disk

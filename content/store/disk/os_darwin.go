@@ -34,6 +34,12 @@ func CloneTo(name string, src *os.File) error {
 // Forget does nothing: there is no such hint for a range that was read.
 func Forget(*os.File, int64, int64) {}
 
+// WriteOut does nothing: there is no such call for a range.
+func WriteOut(*os.File, int64, int64, bool) error { return nil }
+
+// InMemory returns 0: that can't be told.
+func InMemory(*os.File, int64) int64 { return 0 }
+
 // Prefetch does nothing.
 func Prefetch(*os.File, int64, int64) {}
 

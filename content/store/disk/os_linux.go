@@ -71,6 +71,45 @@ func Forget(f *os.File, offset, n int64) {
 	_ = control(f, func(fd int) error { return unix.Fadvise(fd, offset, n, unix.FADV_DONTNEED) })
 }
 
+// WriteOut has the n bytes of f from offset on written to the disk, so that Forget
+// can drop them; with wait it returns when they are, else when that has begun. It
+// is no sync: what the disk itself and the file system have yet to do is left out.
+func WriteOut(f *os.File, offset, n int64, wait bool) error {
+	flags := unix.SYNC_FILE_RANGE_WRITE
+	if wait {
+		flags |= unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WAIT_AFTER
+	}
+	err := control(f, func(fd int) error {
+		for {
+			if err := unix.SyncFileRange(fd, offset, n, flags); err != unix.EINTR {
+				return err
+			}
+		}
+	})
+	for _, cannot := range []error{unix.EINVAL, unix.ENOSYS, unix.EOPNOTSUPP} {
+		if errors.Is(err, cannot) {
+			return nil // Forget leaves more of it, then
+		}
+	}
+	if err != nil {
+		return &os.PathError{Op: "sync_file_range", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
+// InMemory returns how many of the first n bytes of f are in the system's memory;
+// 0 where that can't be told.
+func InMemory(f *os.File, n int64) int64 {
+	var got unix.Cachestat_t
+	err := control(f, func(fd int) error {
+		return unix.Cachestat(uint(fd), &unix.CachestatRange{Len: uint64(n)}, &got, 0)
+	})
+	if err != nil {
+		return 0
+	}
+	return int64(got.Cache) * int64(os.Getpagesize())
+}
+
 // Prefetch asks the system to read n bytes of f from offset on soon, and doesn't
 // wait. A hint.
 func Prefetch(f *os.File, offset, n int64) {

@@ -102,6 +102,12 @@ func CloneTo(string, *os.File) error { return ErrNoClone }
 // Forget does nothing: there is no such hint for an open file.
 func Forget(*os.File, int64, int64) {}
 
+// WriteOut does nothing: there is no such call for a range.
+func WriteOut(*os.File, int64, int64, bool) error { return nil }
+
+// InMemory returns 0: that can't be told.
+func InMemory(*os.File, int64) int64 { return 0 }
+
 // Prefetch does nothing.
 func Prefetch(*os.File, int64, int64) {}
 
