@@ -51,6 +51,7 @@ type delivery struct {
 // brought is what fetches brought.
 type brought struct {
 	local  int64 // from this disk
+	left   int64 // of seeds, that weren't looked at
 	from   api.ByLink
 	wasted api.Wasted
 }
@@ -58,6 +59,9 @@ type brought struct {
 // brought returns what a fetch brought so far.
 func (f *fetch) brought() brought {
 	b := brought{local: f.localBytes()}
+	if f.isSettled() {
+		b.left = f.preparation.left.Load()
+	}
 	if fs, ok := f.flowStatus(); ok {
 		b.from, _, b.wasted = byLink(fs)
 	}
@@ -66,6 +70,7 @@ func (f *fetch) brought() brought {
 
 func (b brought) plus(o brought) brought {
 	b.local += o.local
+	b.left = max(b.left, o.left) // of the same seeds
 	b.from.LAN += o.from.LAN
 	b.from.WAN += o.from.WAN
 	b.from.Origin += o.from.Origin
@@ -374,7 +379,7 @@ func (d *delivery) result(c *store.Content, output string) api.GetResult {
 	}
 	d.mu.Unlock()
 	sum := before.plus(f.brought())
-	r.Local, r.From, r.Wasted = sum.local, sum.from, sum.wasted
+	r.Local, r.From, r.Wasted, r.SeedsLeft = sum.local, sum.from, sum.wasted, sum.left
 	if fs, ok := f.flowStatus(); ok { // what it found here, but for what this get had brought
 		r.Here = max(0, fs.Resumed-sum.local-before.from.Total())
 	}

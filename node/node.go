@@ -63,6 +63,7 @@ type members struct {
 	ring      *flow.Ring
 	bans      *bans
 	repairs   *repairs
+	seeds     *seedCache
 }
 
 // New opens a node's folder, makes an enterprise of one in it if it is fresh, and
@@ -78,7 +79,7 @@ func New(cfg Config, log *zap.Logger) (_ *Node, err error) {
 			catalogue: newCatalogue(), fetches: fetchTable{byID: make(map[content.ID]*fetch)},
 			gates: newGateTable(),
 			ring:  flow.NewRing(0), bans: newBans(), repairs: newRepairs(),
-			gets: newGets(),
+			gets: newGets(), seeds: newSeedCache(maxSeedCache),
 		},
 	}
 	defer func() {

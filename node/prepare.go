@@ -24,6 +24,7 @@ type preparation struct {
 	lister *lister
 	learnt chan struct{} // a signal that lists came in
 	copied atomic.Int64  // bytes that were on this disk
+	left   atomic.Int64  // bytes of seeds that weren't looked at, as they are too many
 }
 
 // settle begins the preparation of a content whose manifest is here.
@@ -67,10 +68,11 @@ func (f *fetch) prepare(ctx context.Context) error {
 	}
 	var pools []store.Pool
 	if len(f.seeds) > 0 && !f.target.Complete() {
-		seeds, err := f.node.seedPool(ctx, f.seeds)
+		seeds, err := f.node.seedPool(ctx, f.seeds, f.target.Manifest().Size()-f.target.Progress())
 		if err != nil {
 			return err
 		}
+		f.preparation.left.Store(seeds.left)
 		defer seeds.Close() // it was only read
 		pools = append(pools, seeds)
 	}

@@ -47,6 +47,7 @@ func seedKey(h content.Hash) uint64 {
 type seedPool struct {
 	files  []string
 	blocks []seedBlock // by key
+	left   int64       // bytes of files that weren't read, as they are too many
 
 	mu   sync.Mutex
 	open map[uint32]*seedFile
@@ -60,27 +61,38 @@ type seedFile struct {
 
 // seedOptions are what newSeedPool need not be told.
 type seedOptions struct {
-	Workers int    // cores that hash; zero is one
-	Limit   int    // blocks; zero is maxSeedBlocks
-	Skip    string // a folder that is left out
+	Workers int        // cores that hash; zero is one
+	Limit   int        // blocks; zero is maxSeedBlocks
+	Skip    string     // a folder that is left out
+	Budget  int64      // bytes that are hashed, of files that Cache doesn't know; zero for all
+	Cache   *seedCache // optional
 	// Progress is told how many bytes were read, by one goroutine at a time.
 	Progress func(done int64)
 	Log      *zap.Logger
 }
 
-// seedPool returns the blocks of the files at paths.
-func (n *Node) seedPool(ctx context.Context, paths []string) (*seedPool, error) {
-	return newSeedPool(ctx, paths, seedOptions{Workers: n.cfg.Workers, Skip: n.cfg.Data, Log: n.log.Named("seed")})
+// seedPool returns the blocks of the files at paths, for a content of which so many
+// bytes are missing.
+func (n *Node) seedPool(ctx context.Context, paths []string, missing int64) (*seedPool, error) {
+	done, err := n.seeds.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return newSeedPool(ctx, paths, seedOptions{
+		Workers: n.cfg.Workers, Skip: n.cfg.Data, Budget: seedBudget(missing), Cache: n.seeds, Log: n.log.Named("seed"),
+	})
 }
 
 // newSeedPool cuts and hashes the files at paths and in the folders there. Links
 // are left out, but for a path that is one itself; so is what can't be read, and
-// what is beyond the limit. The only error is that of ctx.
+// what is beyond the limit or the budget. The only error is that of ctx.
 func newSeedPool(ctx context.Context, paths []string, opt seedOptions) (*seedPool, error) {
 	r := &seedReader{
 		seedOptions: opt,
 		pool:        &seedPool{open: make(map[uint32]*seedFile)},
 		jobs:        make(chan seedJob),
+		fresh:       make(map[uint32]seedStamp),
 		pieces:      sync.Pool{New: func() any { return new(publishPiece) }},
 	}
 	r.Workers, r.Limit = max(1, r.Workers), cmp.Or(r.Limit, maxSeedBlocks)
@@ -106,10 +118,16 @@ func newSeedPool(ctx context.Context, paths []string, opt seedOptions) (*seedPoo
 			return nil
 		})
 	}
-	if err := g.Wait(); err != nil && !errors.Is(err, errSeedsFull) {
+	err := g.Wait()
+	r.keep() // what was read before ctx ended, too
+	if err != nil && !errors.Is(err, errSeedsFull) {
 		return nil, err
 	} else if err != nil {
 		r.Log.Warn("too many files to take blocks from, the last are left out", zap.Strings("seeds", paths), zap.Int("blocks", len(r.pool.blocks)))
+	}
+	if r.pool.left > 0 {
+		r.Log.Warn("some files to take blocks from weren't looked at: there are too many for one get", zap.Strings("seeds", paths),
+			zap.Int64("budget", r.Budget), zap.Int64("left", r.pool.left))
 	}
 	r.pool.sort()
 	r.Log.Info("files to take blocks from were read", zap.Strings("seeds", paths), zap.Int("files", len(r.pool.files)),
@@ -129,8 +147,10 @@ type seedReader struct {
 
 	mu     sync.Mutex
 	pool   *seedPool
-	done   int64 // bytes
-	unread int   // files
+	done   int64                // bytes
+	unread int                  // files
+	fresh  map[uint32]seedStamp // files that are read now, and weren't known
+	spent  int64                // bytes of the budget
 }
 
 // A seedJob is some blocks of a file that are to be hashed: all of it, if there is
@@ -186,11 +206,27 @@ func (r *seedReader) file(ctx context.Context, name string) error {
 	}
 	r.mu.Lock()
 	full := len(r.pool.blocks) >= r.Limit
+	stamp := seedStampOf(info)
+	known, ok := r.Cache.get(name, stamp)
+	if !ok && r.Budget > 0 && r.spent+info.Size() > r.Budget {
+		r.pool.left += info.Size()
+		r.mu.Unlock()
+		return nil
+	}
 	j := seedJob{file: uint32(len(r.pool.files)), path: name}
 	r.pool.files = append(r.pool.files, name)
+	if ok {
+		r.pool.take(j.file, known, r.Limit)
+	} else {
+		r.spent += info.Size()
+		r.fresh[j.file] = stamp
+	}
 	r.mu.Unlock()
 	if full {
 		return errSeedsFull
+	}
+	if ok {
+		return nil
 	}
 	if info.Size() <= publishPieceSize {
 		return r.submit(ctx, j)
@@ -297,6 +333,44 @@ func readSeed(path string, buf []byte) (int, error) {
 		err = nil
 	}
 	return n, err
+}
+
+// keep puts the files that were read whole, and are what they were, in the cache.
+func (r *seedReader) keep() {
+	if r.Cache == nil {
+		return
+	}
+	lists := make(map[uint32][]seedBlock, len(r.fresh))
+	for _, b := range r.pool.blocks {
+		if _, ok := r.fresh[b.file]; ok {
+			lists[b.file] = append(lists[b.file], b)
+		}
+	}
+	for file, blocks := range lists {
+		stamp, name := r.fresh[file], r.pool.files[file]
+		if info, err := os.Lstat(name); err != nil || !seedStampOf(info).is(stamp) {
+			continue
+		}
+		slices.SortFunc(blocks, func(a, b seedBlock) int { return cmp.Compare(a.offset, b.offset) })
+		l := &seedList{stamp: stamp, keys: make([]uint64, len(blocks)), sizes: make([]uint32, len(blocks))}
+		var size int64
+		for i, b := range blocks {
+			l.keys[i], l.sizes[i] = b.key, b.size
+			size += int64(b.size)
+		}
+		if size == stamp.info.Size() { // else it wasn't read to its end
+			r.Cache.put(name, l)
+		}
+	}
+}
+
+// take adds the blocks of a file that are known.
+func (p *seedPool) take(file uint32, l *seedList, limit int) {
+	var offset int64
+	for i, size := range l.sizes[:min(len(l.sizes), max(0, limit-len(p.blocks)))] {
+		p.blocks = append(p.blocks, seedBlock{l.keys[i], offset, file, size})
+		offset += int64(size)
+	}
 }
 
 // sort makes the blocks ready to be found. One place of each is enough.

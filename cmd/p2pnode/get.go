@@ -112,6 +112,9 @@ func (a *app) get(ctx context.Context, r api.GetRequest) error {
 		if len(parts) == 0 {
 			parts = append(parts, "nothing to fetch")
 		}
+		if res.SeedsLeft > 0 {
+			fmt.Fprintf(a.err, "%s of the seeds were not looked at: they are too many for one get. Name the files that matter: --seed PATH\n", size(res.SeedsLeft))
+		}
 		verified := "verified"
 		if res.Moved {
 			verified = "verified, moved (this node gives it to nobody any more)"

@@ -144,19 +144,22 @@ type Wasted struct {
 
 // A GetResult tells what a get brought.
 type GetResult struct {
-	Content  string  `json:"content"`
-	Name     string  `json:"name,omitempty"`
-	Version  string  `json:"version,omitempty"`
-	Output   string  `json:"output"`
-	Size     int64   `json:"size_bytes"`
-	Files    int     `json:"files"`
-	Here     int64   `json:"here_bytes"`  // held before this get began
-	Local    int64   `json:"local_bytes"` // copied by it from other contents and seeds on this disk
-	From     ByLink  `json:"from_bytes"`  // fetched by this get
-	Wasted   Wasted  `json:"wasted"`
-	Verified bool    `json:"verified"`
-	Moved    bool    `json:"moved,omitempty"` // the node has it no more
-	Elapsed  Seconds `json:"seconds"`
+	Content string `json:"content"`
+	Name    string `json:"name,omitempty"`
+	Version string `json:"version,omitempty"`
+	Output  string `json:"output"`
+	Size    int64  `json:"size_bytes"`
+	Files   int    `json:"files"`
+	Here    int64  `json:"here_bytes"`  // held before this get began
+	Local   int64  `json:"local_bytes"` // copied by it from other contents and seeds on this disk
+	From    ByLink `json:"from_bytes"`  // fetched by this get
+	Wasted  Wasted `json:"wasted"`
+	// SeedsLeft is how much of the seeds wasn't looked at, as they are too many for
+	// one get. What one looked at, others on this node needn't.
+	SeedsLeft int64   `json:"seeds_left_bytes,omitempty"`
+	Verified  bool    `json:"verified"`
+	Moved     bool    `json:"moved,omitempty"` // the node has it no more
+	Elapsed   Seconds `json:"seconds"`
 }
 
 // A Content is one that a node holds, wholly or in part.
