@@ -30,6 +30,7 @@ type delivery struct {
 	ref      ref
 	start    time.Time
 	patience time.Duration // for a first source
+	patient  bool          // it was told how long
 	seeds    []string
 
 	mu      sync.Mutex
@@ -98,7 +99,7 @@ func (l local) Get(ctx context.Context, r api.GetRequest, report func(api.FlowSt
 	}
 	if r.Timeout > 0 {
 		var cancel context.CancelFunc
-		d.patience = time.Duration(r.Timeout)
+		d.patience, d.patient = time.Duration(r.Timeout), true
 		ctx, cancel = context.WithTimeout(ctx, d.patience)
 		defer cancel()
 	}
@@ -244,13 +245,13 @@ func (d *delivery) identify(ctx context.Context) (content.ID, []signedRelease, e
 	}
 	find, cancel := context.WithTimeout(ctx, d.patience)
 	defer cancel()
-	r, err := d.node.resolve(find, d.ref, func(tried func() []string) {
+	r, err := d.node.resolve(find, d.ref, d.patient, func(tried func() []string) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.tried = tried
 	})
 	if err != nil {
-		if errors.Is(err, content.ErrNotFound) {
+		if _, other := errors.AsType[*versionError](err); !other && errors.Is(err, content.ErrNotFound) {
 			err = &unfoundError{what: d.ref.String(), after: time.Since(d.start), tried: d.attempts()}
 		}
 		return content.ID{}, nil, err
@@ -407,7 +408,12 @@ func (d *delivery) explain(err error) error {
 	again := "Run the same command again: what is verified is kept, and it goes on from there"
 	var un *unfoundError
 	var gone *spoiltError
+	var version *versionError
 	switch {
+	case errors.As(err, &version):
+		e := api.Errorf(api.NotFound, "Get the newest: p2pnode get "+d.ref.name+" -o PATH. If this one is about to be published, wait for it: --timeout TIME", "%w", err)
+		e.Tried = d.attempts()
+		return e
 	case errors.As(err, &gone):
 		e := api.Errorf(api.NotFound, "Put the file back as it was, or publish what is there now, on a publisher's node: p2pnode add "+gone.address+" --remote --name N", "%w", err)
 		e.Tried = d.attempts()

@@ -283,7 +283,7 @@ func (n gatehouse) Resolve(ctx context.Context, text string) (content.ID, error)
 	}
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.FirstSource)
 	defer cancel()
-	found, err := n.resolve(ctx, r, func(func() []string) {})
+	found, err := n.resolve(ctx, r, false, func(func() []string) {})
 	if err != nil {
 		return content.ID{}, n.explainGate(err)
 	}

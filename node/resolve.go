@@ -1,9 +1,11 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +21,8 @@ const (
 	// A name's newest release is the newest of what is heard within this time
 	// from the first answer on: a peer on a satellite link answers within it.
 	hearOut = 1500 * time.Millisecond
+	// hearOthers is how long a version is asked for of which only others are known.
+	hearOthers = 5 * time.Second
 	// askTimeout bounds one question to one peer.
 	askTimeout = 10 * time.Second
 	// askAgain is how soon a peer that didn't know is asked again: it may be
@@ -107,18 +111,56 @@ func (n *Node) stillValid(known []signedRelease) []signedRelease {
 	return n.releases(envelopes, func(signedRelease) bool { return true })
 }
 
+// A versionError says that a name has no such version, as far as anybody knows.
+type versionError struct {
+	ref   ref
+	known []string // versions, the newest first
+}
+
+func (e *versionError) Error() string {
+	return fmt.Sprintf("nobody knows version %s of %s: there is %s", e.ref.version, e.ref.name, strings.Join(e.known, ", "))
+}
+
+func (e *versionError) Unwrap() error { return content.ErrNotFound }
+
+// showVersions bounds the versions that an error names.
+const showVersions = 10
+
+// noVersion returns the error of a version that is none of those known.
+func noVersion(r ref, known []signedRelease) error {
+	known = slices.Clone(known)
+	slices.SortFunc(known, func(a, b signedRelease) int { return cmp.Compare(b.Sequence, a.Sequence) })
+	e := &versionError{ref: r}
+	for _, k := range known {
+		if !slices.Contains(e.known, k.Version) {
+			e.known = append(e.known, k.Version)
+		}
+	}
+	if len(e.known) > showVersions {
+		e.known = append(e.known[:showVersions], "older ones")
+	}
+	return e
+}
+
 // resolve finds the release that a name stands for: among those here, and those
-// that peers hold. ctx bounds how long it looks for a first one.
-func (n *Node) resolve(ctx context.Context, r ref, tried func(func() []string)) (signedRelease, error) {
+// that peers hold. ctx bounds how long it looks for a first one; a version that is
+// none of those known is waited for as long only with patient, as it may be about
+// to be published. Else the error is a versionError.
+func (n *Node) resolve(ctx context.Context, r ref, patient bool, tried func(func() []string)) (signedRelease, error) {
 	known := n.stillValid(n.catalogue.named(r.name))
 	if best, err := pick(known, r.version); r.version != "" && err == nil {
 		return best, nil // a version once published stays what it is
 	}
-	heard, err := n.hear(ctx, r, len(known) > 0, tried)
-	if err != nil && len(known) == 0 {
+	_, err := pick(known, r.version)
+	heard, err := n.hear(ctx, r, hearing{haveSome: err == nil, haveOthers: len(known) > 0, patient: patient}, tried)
+	all := slices.Concat(heard, known)
+	if err != nil && len(all) == 0 {
 		return signedRelease{}, err
 	}
-	best, err := pick(append(heard, known...), r.version)
+	best, err := pick(all, r.version)
+	if errors.Is(err, content.ErrNotFound) && len(all) > 0 {
+		return signedRelease{}, noVersion(r, all)
+	}
 	if err != nil {
 		return signedRelease{}, err
 	}
@@ -132,14 +174,21 @@ func (n *Node) resolve(ctx context.Context, r ref, tried func(func() []string)) 
 	return best, nil
 }
 
+// A hearing says how long peers are asked.
+type hearing struct {
+	haveSome   bool // that fit: silence is no failure, and the while after the first begins now
+	haveOthers bool // of the name
+	patient    bool // others of the name are no reason to end
+}
+
 // hear asks peers for the releases of a name, until ctx ends or a while after the
-// first that fits. If haveSome, silence is no failure, and that while begins now.
-func (n *Node) hear(ctx context.Context, r ref, haveSome bool, tried func(func() []string)) ([]signedRelease, error) {
+// first that fits; after a longer one if there are only others.
+func (n *Node) hear(ctx context.Context, r ref, how hearing, tried func(func() []string)) ([]signedRelease, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	answers := make(chan []signedRelease)
 	s := n.newScout(content.NameKey(r.name), func(ctx context.Context, x *exchange.Session) {
-		n.askName(ctx, x, r.name, answers)
+		n.askName(ctx, x, r, answers)
 		select { // answered: of no more use, but not to be asked again either
 		case <-ctx.Done():
 		case <-x.Done():
@@ -151,8 +200,12 @@ func (n *Node) hear(ctx context.Context, r ref, haveSome bool, tried func(func()
 	defer func() { cancel(); _ = g.Wait() }()
 
 	var until <-chan time.Time
-	if haveSome {
+	fits, others := how.haveSome, how.haveOthers && !how.patient
+	switch {
+	case fits:
 		until = time.After(hearOut)
+	case others:
+		until = time.After(hearOthers)
 	}
 	look := time.NewTicker(hearOut / 30)
 	defer look.Stop()
@@ -170,8 +223,12 @@ func (n *Node) hear(ctx context.Context, r ref, haveSome bool, tried func(func()
 		case a := <-answers:
 			asked++
 			heard = append(heard, a...)
-			if _, err := pick(heard, r.version); until == nil && !errors.Is(err, content.ErrNotFound) {
-				until = time.After(hearOut)
+			_, err := pick(heard, r.version)
+			switch {
+			case !fits && !errors.Is(err, content.ErrNotFound):
+				fits, until = true, time.After(hearOut)
+			case !fits && !others && len(heard) > 0 && !how.patient:
+				others, until = true, time.After(hearOthers)
 			}
 		case <-look.C:
 			if until != nil && s.settled(asked) {
@@ -181,23 +238,25 @@ func (n *Node) hear(ctx context.Context, r ref, haveSome bool, tried func(func()
 	}
 }
 
-// askName asks one peer until it knows the name; each answer counts once in
-// answers, those without a release too.
-func (n *Node) askName(ctx context.Context, x *exchange.Session, name string, answers chan<- []signedRelease) {
+// askName asks one peer until it knows the name, and the version if one is wanted.
+// Its first answer goes to answers, without a release too, and the one that fits.
+func (n *Node) askName(ctx context.Context, x *exchange.Session, r ref, answers chan<- []signedRelease) {
 	for first := true; ; first = false {
-		envelopes, err := n.askReleases(ctx, x, name)
+		envelopes, err := n.askReleases(ctx, x, r.name)
 		if err != nil && !errors.Is(err, content.ErrNotFound) {
 			n.log.Debug("peer not asked", zap.Stringer("peer", x.Peer()), zap.Error(err))
 		}
-		known := n.releases(envelopes, func(r signedRelease) bool { return r.Name == name })
-		if first || len(known) > 0 {
+		known := n.releases(envelopes, func(k signedRelease) bool { return k.Name == r.name })
+		_, none := pick(known, r.version)
+		fits := !errors.Is(none, content.ErrNotFound)
+		if first || fits {
 			select {
 			case <-ctx.Done():
 				return
 			case answers <- known:
 			}
 		}
-		if len(known) > 0 || x.Err() != nil || !sleep(ctx, askAgain) {
+		if fits || x.Err() != nil || !sleep(ctx, askAgain) {
 			return
 		}
 	}

@@ -267,7 +267,7 @@ func (n *Node) heardOf(ctx context.Context, name string) []signedRelease {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askPublishers)
 	defer cancel()
-	heard, err := n.hear(ctx, ref{name: name}, true, func(func() []string) {})
+	heard, err := n.hear(ctx, ref{name: name}, hearing{haveSome: true}, func(func() []string) {})
 	if err != nil {
 		n.log.Debug("nothing heard of other releases", zap.String("name", name), zap.Error(err))
 	}

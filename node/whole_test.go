@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -317,6 +318,42 @@ func TestUnknownContentIsNotFoundWithWhatWasTried(t *testing.T) {
 			t.Errorf("%s: %s %q, tried %q, next %q", ref, e.Code, e.Message, e.Tried, e.Next)
 		}
 	}
+}
+
+// A version that a name doesn't have is answered with those that it has, by who
+// knows them and by who has to ask. Whoever gives a timeout waits for it.
+func TestUnknownVersionIsAnsweredWithTheKnownOnes(t *testing.T) {
+	t.Parallel() // it mostly waits
+	hq := start(t, Config{Name: "hq", Site: "hq"})
+	till := hq.join("till", "branch")
+	till.meet(1)
+	dir := t.TempDir()
+	file := sample(t, filepath.Join(dir, "1"), 1<<20, 70)
+	hq.add(api.AddRequest{Paths: []string{file}, Name: "image", Version: "1.0"})
+	hq.add(api.AddRequest{Paths: []string{sample(t, filepath.Join(dir, "2"), 1<<20, 71)}, Name: "image", Version: "2.0"})
+	for _, e := range []*endpoint{hq, till} {
+		_, err := e.node.API().Get(t.Context(), api.GetRequest{Ref: "image@9", Output: filepath.Join(dir, "x")}, nil)
+		if e := api.From(err); e.Code != api.NotFound || !strings.HasSuffix(e.Message, "nobody knows version 9 of image: there is 2.0, 1.0") ||
+			!strings.Contains(e.Next, "p2pnode get image -o PATH") || len(e.Tried) == 0 {
+			t.Errorf("%+v", e)
+		}
+	}
+	out := filepath.Join(dir, "9")
+	got := make(chan error, 1)
+	go func() {
+		_, err := till.node.API().Get(t.Context(), api.GetRequest{Ref: "image@9", Output: out, Timeout: api.Seconds(time.Minute)}, nil)
+		got <- err
+	}()
+	select {
+	case err := <-got:
+		t.Fatalf("it didn't wait: %v", err)
+	case <-time.After(hearOthers + time.Second): // when who isn't patient has given up
+	}
+	hq.add(api.AddRequest{Paths: []string{file}, Name: "image", Version: "9"})
+	if err := <-got; err != nil {
+		t.Fatal(err)
+	}
+	sameFile(t, file, out)
 }
 
 func TestNodeGoesOnAfterARestart(t *testing.T) {
