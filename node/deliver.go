@@ -32,6 +32,8 @@ type delivery struct {
 	patience time.Duration // for a first source
 	patient  bool          // it was told how long
 	seeds    []string
+	move     bool
+	leave    func() // ends the use of the content; nil before it is known which
 
 	mu      sync.Mutex
 	release signedRelease
@@ -44,6 +46,7 @@ type delivery struct {
 	written int64 // of the user's copy
 	total   int64 // of the content, once it is written
 
+	others  bool          // others have what is to be moved open, and that is waited for
 	disk    error         // what the store's disk refuses, while that is waited for
 	stuckAt int64         // bytes that were here when it was waited for last
 	nextTry time.Duration // until the disk is tried again
@@ -92,7 +95,8 @@ func (l local) Get(ctx context.Context, r api.GetRequest, report func(api.FlowSt
 	if _, err := os.Stat(filepath.Dir(r.Output)); errors.Is(err, fs.ErrNotExist) { // rather than once all is here
 		return api.GetResult{}, (&delivery{}).explainExport(r.Output, err)
 	}
-	d := &delivery{node: l.Node, ref: what, start: time.Now(), patience: l.cfg.FirstSource, seeds: slices.Concat(r.Seeds, l.cfg.Seeds)}
+	d := &delivery{node: l.Node, ref: what, start: time.Now(), patience: l.cfg.FirstSource, seeds: slices.Concat(r.Seeds, l.cfg.Seeds), move: r.Move, leave: func() {}}
+	defer func() { d.leave() }()
 	if report != nil {
 		stop := d.reports(report)
 		defer stop()
@@ -128,8 +132,10 @@ func (d *delivery) deliver(ctx context.Context, r api.GetRequest) (c *store.Cont
 		if c, err = d.bring(ctx); err != nil {
 			return nil, "", d.explain(err)
 		}
-		if r.Move && c.Pinned() { // what is published here, too: nobody else may have it
-			return nil, "", api.Errorf(api.Usage, "Leave out --move, or unpin it first: p2pnode content unpin "+c.ID().String(), "%s is pinned: this node is to keep it", d.ref)
+		if r.Move {
+			if err := d.alone(ctx, c); err != nil {
+				return nil, "", d.explain(err)
+			}
 		}
 		output = d.output(c, r.Output)
 		options := store.ExportOptions{Overwrite: r.Overwrite, Durable: r.Move, Progress: d.wrote}
@@ -158,6 +164,47 @@ func (d *delivery) deliver(ctx context.Context, r api.GetRequest) (c *store.Cont
 	}
 }
 
+// alone waits until nobody else has the content open that is to be moved.
+func (d *delivery) alone(ctx context.Context, c *store.Content) error {
+	pinned := func() error { // what is published here, too: nobody else may have it
+		if !c.Pinned() {
+			return nil
+		}
+		return api.Errorf(api.Usage, "Leave out --move, or unpin it first: p2pnode content unpin "+c.ID().String(), "%s is pinned: this node is to keep it", d.ref)
+	}
+	if err := pinned(); err != nil {
+		return err
+	}
+	waits := func(on bool) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.others = on
+	}
+	waits(true)
+	if err := d.node.uses.alone(ctx, c.ID()); err != nil {
+		return err
+	}
+	waits(false)
+	return pinned()
+}
+
+// use notes that the content is used, by this delivery.
+func (d *delivery) use(ctx context.Context, id content.ID) error {
+	if !d.move {
+		leave, err := d.node.uses.enter(ctx, id)
+		if err == nil {
+			d.leave = leave
+		}
+		return err
+	}
+	leave, ok := d.node.uses.move(id)
+	if !ok {
+		return api.Errorf(api.Busy, "Leave out --move, or run it again when that one is done", "another get --move of %s is under way, and one only can have it", d.ref)
+	}
+	d.leave = leave
+	return nil
+}
+
 // isLost reports whether an export failed because some of the content isn't here
 // any more: it went bad, was evicted since it came, or the disk lost it.
 func (d *delivery) isLost(c *store.Content, err error) bool {
@@ -183,6 +230,11 @@ func (d *delivery) bring(ctx context.Context) (*store.Content, error) {
 	id, known, err := d.identify(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if d.id == (content.ID{}) {
+		if err := d.use(ctx, id); err != nil {
+			return nil, err
+		}
 	}
 	d.mu.Lock()
 	d.id = id
@@ -324,7 +376,7 @@ func (d *delivery) status() api.FlowStatus {
 	if d.id != (content.ID{}) {
 		st.Content = d.id.String()
 	}
-	id, written, total, before, disk := d.id, d.written, d.total, d.before, d.disk
+	id, written, total, before, others, disk := d.id, d.written, d.total, d.before, d.others, d.disk
 	d.mu.Unlock()
 	sum := before.plus(f.brought())
 	st.Local, st.From, st.Wasted = sum.local, sum.from, sum.wasted
@@ -338,6 +390,9 @@ func (d *delivery) status() api.FlowStatus {
 			st.Phase, st.Reason = api.Waiting, fs.Waiting.String()
 		}
 		_, st.Sources, _ = byLink(fs)
+	}
+	if others {
+		st.Phase, st.Reason, st.Rate, st.Left = api.Waiting, api.ForOthers, 0, 0
 	}
 	if disk != nil {
 		st.Phase, st.Reason, st.Rate, st.Left, st.Sources = api.Waiting, api.ForDisk, 0, 0, api.ByLink{}
@@ -431,6 +486,8 @@ func (d *delivery) explain(err error) error {
 	case errors.Is(err, context.DeadlineExceeded) && d.disk != nil:
 		detail, _ := d.node.diskText(d.disk)
 		return api.Errorf(api.TimedOut, again, "%s is not complete after %s, it waits for disk: %s: %w", d.ref, roughly(time.Since(d.start)), detail, err)
+	case errors.Is(err, context.DeadlineExceeded) && d.others:
+		return api.Errorf(api.TimedOut, "Leave out --move, or run it again when they are done", "%s is here, but after %s others have it open still, and it can't be moved: %w", d.ref, roughly(time.Since(d.start)), err)
 	case errors.Is(err, context.DeadlineExceeded):
 		if d.fetch.hadSource() {
 			why := "its sources are slow"

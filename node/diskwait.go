@@ -118,6 +118,21 @@ func (g *gets) add(d *delivery) (done func()) {
 	}
 }
 
+// bring reports whether one of them is of a content.
+func (g *gets) bring(id content.ID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for d := range g.all {
+		d.mu.Lock()
+		its := d.id
+		d.mu.Unlock()
+		if its == id {
+			return true
+		}
+	}
+	return false
+}
+
 // waiting warns of a get that waits for the disk, if one does.
 func (g *gets) waiting() (api.Warning, bool) {
 	g.mu.Lock()

@@ -292,6 +292,20 @@ func (n gatehouse) Resolve(ctx context.Context, text string) (content.ID, error)
 
 // Open implements gateway.Library.
 func (n gatehouse) Open(ctx context.Context, id content.ID) (gateway.Content, error) {
+	leave, err := n.uses.enter(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	r, err := n.open(ctx, id)
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	r.leave = leave
+	return r, nil
+}
+
+func (n gatehouse) open(ctx context.Context, id content.ID) (*reading, error) {
 	known := n.stillValid(n.catalogue.of(id))
 	if c, ok := n.store.Get(id); ok && c.Complete() && len(known) > 0 {
 		return &reading{Content: c, release: c.Hold()}, nil
@@ -360,6 +374,7 @@ type reading struct {
 	gate    *gate  // nil if all was here
 	id      uint64 // of the reader, at the flow
 	release func() // lets it be evicted again
+	leave   func() // lets it be moved away
 
 	mu     sync.Mutex
 	wanted []int  // the last that was
@@ -446,6 +461,7 @@ func (r *reading) WriteCAR(ctx context.Context, w io.Writer) error {
 // Close implements gateway.Content.
 func (r *reading) Close() error {
 	r.release()
+	r.leave()
 	if r.gate != nil {
 		if f, _, _, _, _ := r.gate.state(); f != nil {
 			f.prefer(r.id, nil)

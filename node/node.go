@@ -64,6 +64,7 @@ type members struct {
 	bans      *bans
 	repairs   *repairs
 	seeds     *seedCache
+	uses      *uses
 }
 
 // New opens a node's folder, makes an enterprise of one in it if it is fresh, and
@@ -79,7 +80,7 @@ func New(cfg Config, log *zap.Logger) (_ *Node, err error) {
 			catalogue: newCatalogue(), fetches: fetchTable{byID: make(map[content.ID]*fetch)},
 			gates: newGateTable(),
 			ring:  flow.NewRing(0), bans: newBans(), repairs: newRepairs(),
-			gets: newGets(), seeds: newSeedCache(maxSeedCache),
+			gets: newGets(), seeds: newSeedCache(maxSeedCache), uses: newUses(),
 		},
 	}
 	defer func() {

@@ -356,6 +356,9 @@ func (l local) Remove(_ context.Context, what string) (api.Removed, error) {
 			return api.Removed{}, api.Errorf(api.Busy, "Stop the get first", "%s is being fetched", what)
 		}
 	}
+	if l.gets.bring(c.ID()) {
+		return api.Removed{}, api.Errorf(api.Busy, "Wait for the get, or stop it first", "%s is being written out", what)
+	}
 	r, err := l.remove(c)
 	if err != nil {
 		return api.Removed{}, fmt.Errorf("remove %s: %w", what, err)

@@ -31,8 +31,9 @@ has already, in another content or in a --seed, isn't fetched.
 Where the file system can (btrfs, XFS, APFS, ReFS) the copy shares its bytes with
 the node's store, and takes no room. Elsewhere --link and --move do: with --link the
 files are the store's own under a second name, so install from them but don't write
-to them; with --move they are yours, and the node has the content no more. What is
-pinned, as all that was added here is, can't be moved.
+to them; with --move they are yours, and the node has the content no more, once others on
+this node who have it open are done. What is pinned, as all that was added here is,
+can't be moved.
 
 If nobody who has the content is found in 30 s, or in --timeout, the answer is
 what was tried, and exit code 11. Without room for it when it begins, nothing is
@@ -169,6 +170,9 @@ func flowText(ref string, s api.FlowStatus) string {
 	case api.Waiting:
 		if s.Reason == api.ForDisk {
 			return line + "  waiting for disk: " + s.Detail
+		}
+		if s.Reason == api.ForOthers {
+			return line + "  waiting: others on this node have it open"
 		}
 		return line + "  waiting: " + s.Reason
 	}

@@ -57,6 +57,9 @@ func (e *export) link(to *os.Root, path string, i int) error {
 	if f == nil {
 		return errors.ErrUnsupported
 	}
+	if e.options.Link == MayLink && shared(src) { // what is written to one copy is no business of another
+		return fmt.Errorf("%w: another copy is linked to it", errors.ErrUnsupported)
+	}
 	// By name, since systems link no open files: to is a folder of the user's that
 	// nobody else can be trusted with anyway.
 	name := filepath.Join(to.Name(), filepath.FromSlash(path))

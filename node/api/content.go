@@ -87,8 +87,9 @@ type GetRequest struct {
 	// Overwrite allows to replace what stands at Output. An older copy made by
 	// a get is replaced, anything else is refused without it.
 	Overwrite bool `json:"overwrite,omitempty"`
-	// Move hands the only copy over: the content leaves the node. One that is
-	// pinned, as all that was published here is, is refused. Link makes the
+	// Move hands the only copy over: the content leaves the node, once other gets
+	// of it and readers of the gateway are done. One that is pinned, as all that was
+	// published here is, is refused, and so is a second move beside one. Link makes the
 	// files at Output the node's own, under a second name: no room is taken, and
 	// what is written to them spoils what the node has, which it then drops. One
 	// of the two at most. Without, files share their bytes with the node's where
@@ -112,6 +113,10 @@ const (
 	Writing  = "writing"  // all verified, the user's copy is written
 )
 
+// ForOthers is the Reason of a get that is to move a content which other gets, or
+// readers of the gateway, have open: they finish first.
+const ForOthers = "others"
+
 // ForDisk is the Reason of a get that waits until the disk of the node's store takes
 // writes again: Detail says what is wrong with it, Next what to do.
 const ForDisk = "disk"
@@ -122,7 +127,7 @@ type FlowStatus struct {
 	Name    string         `json:"name,omitempty"`
 	Version string         `json:"version,omitempty"`
 	Phase   string         `json:"phase"`
-	Reason  string         `json:"reason,omitempty"` // of waiting: discovery.Reason, or ForDisk
+	Reason  string         `json:"reason,omitempty"` // of waiting: discovery.Reason, ForDisk or ForOthers
 	Detail  string         `json:"detail,omitempty"` // of the reason, for people
 	Next    string         `json:"next,omitempty"`   // what to do about it, if there is something
 	Done    int64          `json:"done_bytes"`       // verified here, or written while Writing
