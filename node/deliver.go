@@ -32,6 +32,7 @@ type delivery struct {
 	patience time.Duration // for a first source
 	patient  bool          // it was told how long
 	seeds    []string
+	output   outputCheck
 	move     bool
 	leave    func() // ends the use of the content; nil before it is known which
 
@@ -95,7 +96,7 @@ func (l local) Get(ctx context.Context, r api.GetRequest, report func(api.FlowSt
 	if _, err := os.Stat(filepath.Dir(r.Output)); errors.Is(err, fs.ErrNotExist) { // rather than once all is here
 		return api.GetResult{}, (&delivery{}).explainExport(r.Output, err)
 	}
-	d := &delivery{node: l.Node, ref: what, start: time.Now(), patience: l.cfg.FirstSource, seeds: slices.Concat(r.Seeds, l.cfg.Seeds), move: r.Move, leave: func() {}}
+	d := &delivery{node: l.Node, ref: what, start: time.Now(), patience: l.cfg.FirstSource, seeds: slices.Concat(r.Seeds, l.cfg.Seeds), move: r.Move, output: outputCheck{r.Output, r.Overwrite}, leave: func() {}}
 	defer func() { d.leave() }()
 	if report != nil {
 		stop := d.reports(report)
@@ -129,7 +130,11 @@ const exports = 4
 // deliver brings the content here and writes the copy.
 func (d *delivery) deliver(ctx context.Context, r api.GetRequest) (c *store.Content, output string, err error) {
 	for try := 1; ; try++ {
-		if c, err = d.bring(ctx); err != nil {
+		c, err = d.bring(ctx)
+		if errors.Is(err, fs.ErrExist) {
+			return nil, "", d.explainExport(r.Output, err)
+		}
+		if err != nil {
 			return nil, "", d.explain(err)
 		}
 		if r.Move {
@@ -137,7 +142,7 @@ func (d *delivery) deliver(ctx context.Context, r api.GetRequest) (c *store.Cont
 				return nil, "", d.explain(err)
 			}
 		}
-		output = d.output(c, r.Output)
+		output = outputPath(c.Manifest(), r.Output)
 		options := store.ExportOptions{Overwrite: r.Overwrite, Durable: r.Move, Progress: d.wrote}
 		switch {
 		case r.Move:
@@ -212,19 +217,6 @@ func (d *delivery) isLost(c *store.Content, err error) bool {
 	return errors.Is(err, content.ErrCorrupt) || !ok || now != c || !c.Complete()
 }
 
-// output returns where the copy goes: a file given a folder goes into it, as with
-// cp.
-func (d *delivery) output(c *store.Content, wanted string) string {
-	m := c.Manifest()
-	if !m.Single() {
-		return wanted
-	}
-	if info, err := os.Stat(wanted); err == nil && info.IsDir() {
-		return filepath.Join(wanted, m.Files[0].Path)
-	}
-	return wanted
-}
-
 // bring makes the content whole in the store.
 func (d *delivery) bring(ctx context.Context) (*store.Content, error) {
 	id, known, err := d.identify(ctx)
@@ -245,7 +237,7 @@ func (d *delivery) bring(ctx context.Context) (*store.Content, error) {
 		d.mu.Unlock()
 	}
 	for {
-		c, err := d.node.fetch(ctx, wish{id: id, releases: known, patience: d.patience, seeds: d.seeds}, d.follow)
+		c, err := d.node.fetch(ctx, wish{id: id, releases: known, patience: d.patience, seeds: d.seeds, output: &d.output}, d.follow)
 		if err == nil || !ofDisk(err) || !d.wasRunning() {
 			return c, err
 		}
@@ -262,7 +254,7 @@ func (d *delivery) follow(f *fetch) {
 	defer d.mu.Unlock()
 	if d.fetch != nil && d.fetch != f {
 		d.before = d.before.plus(d.fetch.brought())
-		d.running = d.running || d.fetch.isSettled()
+		d.running = d.running || d.fetch.roomy.Load()
 	}
 	d.fetch, d.tried = f, f.scout.Tried
 }
@@ -271,7 +263,7 @@ func (d *delivery) follow(f *fetch) {
 func (d *delivery) wasRunning() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.running || d.fetch.isSettled()
+	return d.running || d.fetch != nil && d.fetch.roomy.Load()
 }
 
 func (f *fetch) isSettled() bool {

@@ -63,7 +63,6 @@ func TestGetWaitsForTheDisk(t *testing.T) {
 		"read-only at last": {syscall.EROFS, func(k disktest.Kind) bool { return k == disktest.Sync || k == disktest.SyncFolder }, 20, true, "read-only file system", "for writing"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			disk := newTrouble(test.after, test.err, test.hits)
 			hq := start(t, Config{Name: "hq", Site: "hq"})
 			till := hq.join("till", "branch", func(c *Config) { c.disk = disk })

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -69,6 +70,8 @@ type wish struct {
 	// counts for more than what could be saved by looking around first. Until it is
 	// said which, nothing is: the manifest may be all that is wanted.
 	stream bool
+	// output, unless nil, is asked before anything is fetched.
+	output *outputCheck
 }
 
 // A fetch brings one content here. There is one at a time for a content; who
@@ -88,6 +91,8 @@ type fetch struct {
 	want     sync.Once
 	done     chan struct{}
 
+	roomy       atomic.Bool // there was room for what is missing
+	standing    []standing  // files at the output that may be the same
 	target      *store.Content
 	preparation *preparation
 	flow        *flow.Flow
@@ -127,10 +132,22 @@ func (n *Node) fetch(ctx context.Context, w wish, status func(*fetch)) (*store.C
 			n.fetches.end(f)
 			return c, err
 		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-f.done: // it may have been called off: then it is our turn
+		settled := f.settled
+		if w.output == nil {
+			settled = nil
+		}
+		for waits := true; waits; {
+			select {
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			case <-settled:
+				if _, err := w.output.refuse(f.target.Manifest()); err != nil {
+					return nil, err
+				}
+				settled = nil
+			case <-f.done: // it may have been called off: then it is our turn
+				waits = false
+			}
 		}
 	}
 }
@@ -228,9 +245,18 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 		}
 		patience.Stop()
 		met = true
+		m, err := content.Decode(h.encoded.ID, h.encoded.Root, h.encoded.Segments)
+		if err != nil {
+			return nil, err
+		}
+		if err := f.look(m); err != nil {
+			return nil, err
+		}
 		if c, room, err = f.begin(h); err != nil {
 			return nil, err
 		}
+	} else if err := f.look(c.Manifest()); err != nil {
+		return nil, err
 	}
 	defer c.Hold()()
 	f.settle(c)
@@ -245,6 +271,7 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 			return nil, err
 		}
 	}
+	f.roomy.Store(true)
 	if err := f.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -268,19 +295,13 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 		joined := f.joined
 		look := time.NewTicker(hearOut / 10)
 		defer look.Stop()
-		var alone time.Time // since when nobody is left to ask but addresses that changed
+		var alone alone
 		for {
 			select {
 			case <-flowing.Done():
 				return nil
 			case now := <-look.C:
-				err := web.Spoilt(f.id)
-				switch {
-				case err == nil || !isIdle(f.flow.Status()):
-					alone = time.Time{}
-				case alone.IsZero():
-					alone = now
-				case now.Sub(alone) >= hearOut && f.scout.looked():
+				if err := alone.judge(now, f, web); err != nil {
 					giveUp(err)
 				}
 			case <-f.preparation.learnt:

@@ -135,3 +135,22 @@ func isIdle(st flow.Status) bool {
 	}
 	return false
 }
+
+// alone is since when a fetch has nobody left to ask but addresses that are spoilt.
+type alone struct{ since time.Time }
+
+// judge returns why a fetch is to end, if that lasts, and others were looked for.
+func (a *alone) judge(now time.Time, f *fetch, web *origins) error {
+	err := web.Spoilt(f.id)
+	if err == nil || !isIdle(f.flow.Status()) {
+		a.since = time.Time{}
+		return nil
+	}
+	if a.since.IsZero() {
+		a.since = now
+	}
+	if now.Sub(a.since) < hearOut || !f.scout.looked() {
+		return nil
+	}
+	return err
+}

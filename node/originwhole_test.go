@@ -102,7 +102,6 @@ func TestG24ReplacedFileIsNotTaken(t *testing.T) {
 		"gone":        {http.NotFound, "is not there any more", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			a := start(t, Config{Name: "hq", Site: "hq"})
 			b := a.join("till-1", "branch")
 			c := a.join("till-2", "branch")

@@ -20,7 +20,7 @@ import (
 
 // A preparation is what comes before a flow.
 type preparation struct {
-	useful bool // there is something to look into, or an origin, which needs the lists
+	useful bool // there is something to look into or to compare, or an origin, which needs the lists
 	lister *lister
 	learnt chan struct{} // a signal that lists came in
 	copied atomic.Int64  // bytes that were on this disk
@@ -31,7 +31,7 @@ type preparation struct {
 func (f *fetch) settle(c *store.Content) {
 	f.target = c
 	p := &preparation{learnt: make(chan struct{}, 1)}
-	p.useful = !c.Complete() && (len(f.seeds) > 0 || len(c.Manifest().Origins) > 0 || len(f.node.store.List()) > 1)
+	p.useful = !c.Complete() && (len(f.standing) > 0 || len(f.seeds) > 0 || len(c.Manifest().Origins) > 0 || len(f.node.store.List()) > 1)
 	p.lister = newLister(c, func() {
 		select {
 		case p.learnt <- struct{}{}:
@@ -65,6 +65,11 @@ func (f *fetch) prepare(ctx context.Context) error {
 	}
 	if err := f.preparation.wait(ctx); err != nil {
 		return err
+	}
+	if len(f.standing) > 0 {
+		if err := f.output.compare(ctx, f.target, f.standing); err != nil {
+			return err
+		}
 	}
 	var pools []store.Pool
 	if len(f.seeds) > 0 && !f.target.Complete() {
