@@ -272,7 +272,7 @@ func explainImport(err error) error {
 	case errors.Is(err, content.ErrNoSpace):
 		return api.Errorf(api.NoSpace, makeRoom, "%w", err)
 	case errors.Is(err, fs.ErrNotExist):
-		return api.Errorf(api.Usage, "", "%w", err)
+		return api.Errorf(api.Usage, "Give a file of the machine that the node runs on", "%w", err)
 	}
 	return err
 }

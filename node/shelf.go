@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -58,7 +59,7 @@ func (l local) Add(ctx context.Context, r api.AddRequest, report func(api.Progre
 	var fresh bool
 	if from != nil {
 		c, made, fresh, err = l.publishOrigin(ctx, r, from, kind, start, report)
-	} else {
+	} else if err = checkThere(r.Paths); err == nil {
 		c, made, fresh, err = l.publishFiles(ctx, r, kind, start, report)
 	}
 	if err != nil {
@@ -188,6 +189,17 @@ func releaseName(base string) string {
 // makeRoom is what to do where there is none.
 const makeRoom = api.MakeRoom
 
+// checkThere reports whether there is something at each path. What vanishes later
+// is another matter.
+func checkThere(paths []string) error {
+	for _, p := range paths {
+		if _, err := os.Lstat(p); errors.Is(err, fs.ErrNotExist) {
+			return api.Errorf(api.Usage, "Give a file or folder of the machine that the node runs on", "add %s: it is not there", p)
+		}
+	}
+	return nil
+}
+
 func explainAdd(err error) error {
 	var told *api.Error
 	switch {
@@ -200,6 +212,8 @@ func explainAdd(err error) error {
 		return api.Errorf(api.Usage, "Add what a link leads to, or leave out all links, devices and pipes of a folder: p2pnode add --skip-links FOLDER", "%w", err)
 	case errors.Is(err, content.ErrPath):
 		return api.Errorf(api.Usage, "Rename it or leave it out", "%w", err)
+	case errors.Is(err, fs.ErrPermission):
+		return api.Errorf(api.NotPermitted, "Let the user that runs the node read it", "%w", err)
 	}
 	return err
 }

@@ -1,8 +1,11 @@
 package node
 
 import (
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/p2pnode/p2pnode/content"
@@ -62,4 +65,12 @@ func TestGetByAnotherNameIsRemembered(t *testing.T) {
 	hq.stop()
 	next.get("pos", filepath.Join(dir, "next"))
 	sameFile(t, file, filepath.Join(dir, "next"))
+}
+
+// What the user that runs the node may not read is told with what to do about it.
+func TestAddOfWhatMayNotBeRead(t *testing.T) {
+	err := explainAdd(fmt.Errorf("add: %w", &fs.PathError{Op: "open", Path: "/secret", Err: fs.ErrPermission}))
+	if e := api.From(err); e.Code != api.NotPermitted || e.Next == "" || !strings.Contains(e.Message, "/secret") {
+		t.Errorf("%+v", e)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -59,6 +60,9 @@ query is of no use once that ends.`,
 				if api.IsAddress(p) {
 					r.Paths = append(r.Paths, p)
 					continue
+				}
+				if _, err := os.Lstat(p); err != nil && strings.Contains(p, "://") {
+					return usageError{fmt.Errorf("add %s: an address has to begin with http:// or https://", p)}
 				}
 				abs, err := filepath.Abs(p)
 				if err != nil {
