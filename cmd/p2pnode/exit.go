@@ -41,6 +41,7 @@ var causes = []struct {
 	{trust.ErrTokenUsed, api.NotPermitted, ""},
 	{trust.ErrTokenExpired, api.NotPermitted, ""},
 	{trust.ErrTokenUnknown, api.NotPermitted, ""},
+	{trust.ErrUnreached, api.Failed, "See that the node that made the token runs, and that firewalls let TCP and UDP 4740 through to it. Then run the same command again"},
 	{trust.ErrForeignEnterprise, api.NotPermitted, ""},
 	{trust.ErrHasIdentity, api.NotPermitted, ""},
 	{trust.ErrInUse, api.Failed, "Stop the node that runs on this folder first, or use another: --data FOLDER"},

@@ -69,7 +69,7 @@ func (a *app) token(text, file string) (trust.Token, error) {
 		if file != "-" {
 			f, err := os.Open(file)
 			if err != nil {
-				return trust.Token{}, fmt.Errorf("read the token: %w", err)
+				return trust.Token{}, api.Errorf(api.Usage, "Write the token of an invite to that file", "read the token: %w", err)
 			}
 			defer f.Close()
 			in = f

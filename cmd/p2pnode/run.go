@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"runtime"
 	"slices"
 	"strings"
@@ -157,6 +158,7 @@ func (a *app) isReady(ctx context.Context, n *node.Node, took time.Duration) err
 // startError says what to do where a start failed for a known reason.
 func startError(err error) error {
 	var site *node.SiteError
+	var socket *net.OpError
 	switch {
 	case err == nil:
 		return nil
@@ -164,6 +166,8 @@ func startError(err error) error {
 		return api.Errorf(api.Failed, "See it: p2pnode status", "another node runs on this folder: %w", err)
 	case errors.As(err, &site):
 		return api.Errorf(api.Usage, "Leave --site away, or start another enterprise in another folder", "%w", err)
+	case errors.As(err, &socket) && socket.Op == "listen":
+		return api.Errorf(api.Failed, "End what has that address, or choose another: p2pnode run --listen MULTIADDR, --gateway HOST:PORT", "the node can't start: %w", err)
 	}
 	return fmt.Errorf("the node can't start: %w", err)
 }

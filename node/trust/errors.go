@@ -29,6 +29,7 @@ var (
 	ErrTokenUsed    = errors.New("token is used up: ask for a new one (`p2pnode invite`)")
 	ErrTokenExpired = errors.New("token ran out: ask for a new one (`p2pnode invite`)")
 	ErrTokenUnknown = errors.New("token is not known there, or was withdrawn: ask for a new one (`p2pnode invite`)")
+	ErrUnreached    = errors.New("nobody who issues credentials was reached")
 	ErrRekey        = errors.New("too many new keys for one device in a day")
 
 	ErrNotIssuer     = errors.New("this node does not issue credentials: run the command on the node that does")

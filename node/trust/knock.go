@@ -49,7 +49,10 @@ func knock(ctx context.Context, key ic.PrivKey, addrs []ma.Multiaddr, ask func(c
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", a, err))
 	}
-	return errors.Join(errs...)
+	if all := errors.Join(errs...); errors.Is(all, ErrNotAdmitted) {
+		return all
+	}
+	return fmt.Errorf("%w: %w", ErrUnreached, errors.Join(errs...))
 }
 
 // final reports whether err is an answer that no other address would change.
