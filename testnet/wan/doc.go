@@ -28,9 +28,9 @@
 //
 // An Emulator is a pair of Links between two TUN devices, with one thread each. It
 // runs between two network namespaces, or in a router: see End. Settings change
-// and counts are read while packets are under way. A packet that goes
-// out late because the machine is busy is counted, and delays no other: times
-// follow from the model, not from when a thread woke. Needs Linux and root.
+// and counts are read while packets are under way. A packet that goes out late
+// because the machine is busy is counted, and delays no other: times follow from
+// the model, not from when a thread woke. Needs Linux and root.
 //
 // Which nodes are behind which link, and what is to come of it, is left to
 // testnet/scenario.
