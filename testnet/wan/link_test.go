@@ -177,6 +177,21 @@ func TestJitterChangesNoLosses(t *testing.T) {
 	}
 }
 
+func TestOutageChangesNoLaterLosses(t *testing.T) {
+	lost := func(settings string) (ids []int) {
+		all, _ := carry(t, settings, 5000, ms, 3)
+		for _, a := range all {
+			if a.fate == Lost && a.ID >= 2000 {
+				ids = append(ids, a.ID)
+			}
+		}
+		return ids
+	}
+	if a, b := lost("loss=5%"), lost("loss=5% outage=1s+1s"); len(a) == 0 || !slices.Equal(a, b) {
+		t.Errorf("%d lost without an outage before, %d others after one", len(a), len(b))
+	}
+}
+
 func TestJitterIsEvenAndOnTopOfDelay(t *testing.T) {
 	for _, reorder := range []string{"no", "yes"} {
 		// Packets so far apart that order costs nothing.
