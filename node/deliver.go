@@ -352,7 +352,16 @@ func (f *fetch) flowStatus() (flow.Status, bool) {
 	}
 	select {
 	case <-f.begun:
-		return f.flow.Status(), true
+		st := f.flow.Status()
+		if early := f.preparation.early; early != nil { // it brought some of what was there
+			for i, s := range early.Status().Shares {
+				st.Resumed -= s.Verified
+				st.Shares[i].Verified += s.Verified
+				st.Shares[i].Duplicate += s.Duplicate
+				st.Shares[i].Corrupt += s.Corrupt
+			}
+		}
+		return st, true
 	default:
 		return flow.Status{}, false
 	}

@@ -282,10 +282,7 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 	flowing, giveUp := context.WithCancelCause(ctx) // not ctx: the scout has that
 	defer giveUp(nil)
 	web := newOrigins(f.node.web, c, f.hasSource, f.node.log.Named("origin"))
-	f.flow = flow.New(flow.Config{
-		Target: c, Rank: rank.Rank, Outcome: outcome, Workers: f.node.cfg.Workers,
-		Ring: f.node.ring, Bans: web.Bans(f.node.bans), Log: f.node.log.Named("flow"),
-	})
+	f.flow = f.newFlow(web.Bans(f.node.bans), false)
 	g.Go(func() error { return web.Run(flowing) })
 	for _, s := range web.Sources() {
 		f.flow.Add(s)
@@ -327,34 +324,13 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 	return c, nil
 }
 
-// isWanted says that somebody wants more than the manifest.
-func (f *fetch) isWanted() { f.want.Do(func() { close(f.wanted) }) }
-
-// prefer has chunks brought first for a reader, in place of what it preferred
-// before; without any, it has left.
-func (f *fetch) prefer(reader uint64, chunks []int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	switch {
-	case f.wishes == nil:
-		f.flow.Prefer(reader, chunks...)
-	case len(chunks) == 0:
-		delete(f.wishes, reader)
-	default:
-		f.wishes[reader] = chunks
-		f.isWanted()
-	}
-}
-
-// start lets others use the flow, which knows what readers wait for by then.
-func (f *fetch) start() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for reader, chunks := range f.wishes {
-		f.flow.Prefer(reader, chunks...)
-	}
-	f.wishes = nil
-	close(f.begun)
+// newFlow returns a flow to the content: of all that it lacks, or of what readers
+// prefer.
+func (f *fetch) newFlow(bans flow.Bans, readers bool) *flow.Flow {
+	return flow.New(flow.Config{
+		Target: f.target, Rank: rank.Rank, Outcome: outcome, Workers: f.node.cfg.Workers, Readers: readers,
+		Ring: f.node.ring, Bans: bans, Log: f.node.log.Named("flow"),
+	})
 }
 
 // hasSource notes that somebody has some of the content.
@@ -466,6 +442,10 @@ func (f *fetch) use(ctx context.Context, x *exchange.Session) {
 		f.preparation.lister.ask(ctx, x, f.node.log)
 	}()
 	defer func() { <-asked }() // ends as this does: with ctx, or the session
+	s := &source{Session: x, link: f.node.link(x.Peer()), joined: f.hasSource}
+	if early := f.preparation.early; early != nil {
+		early.Add(s)
+	}
 	select {
 	case <-f.begun:
 	case <-ctx.Done():
@@ -473,7 +453,7 @@ func (f *fetch) use(ctx context.Context, x *exchange.Session) {
 	case <-x.Done():
 		return
 	}
-	f.flow.Add(&source{Session: x, link: f.node.link(x.Peer()), joined: f.hasSource})
+	f.flow.Add(s)
 	select {
 	case <-ctx.Done():
 	case <-x.Done():

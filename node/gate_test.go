@@ -224,6 +224,61 @@ func TestGatewayFetchesWhatIsRead(t *testing.T) {
 	branch.get(added.Content, filepath.Join(t.TempDir(), "films"))
 }
 
+// Who reads what a get brings doesn't wait until that has looked through this disk,
+// and gets no more than it reads until then.
+func TestGatewayReadsWhileAGetPrepares(t *testing.T) {
+	const size = 48 << 20
+	hq, branch, url := slowly(t, 1<<30)
+	dir := t.TempDir()
+	hq.add(api.AddRequest{Paths: []string{sample(t, filepath.Join(dir, "small"), 1000, 1)}, Name: "small"})
+	branch.get("small", filepath.Join(dir, "other")) // something to look through
+	path := sample(t, filepath.Join(dir, "film.mp4"), size, 2)
+	added := hq.add(api.AddRequest{Paths: []string{path}})
+	id := mustID(t, added.Content)
+
+	// A get, step by step, that never comes to its flow.
+	ctx, stop := context.WithCancel(t.Context())
+	f, mine := branch.node.fetches.begin(branch.node, wish{id: id, patience: time.Minute})
+	if !mine {
+		t.Fatal("somebody else fetches")
+	}
+	searched := make(chan error, 1)
+	go func() { searched <- f.scout.Run(ctx) }()
+	h, err := f.await(ctx, time.Now(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, room, err := f.begin(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.settle(c)
+	prepared := f.meanwhile(ctx)
+	res, tail, _ := answer(t, "GET", url+"/content/"+added.Content, "Range", fmt.Sprintf("bytes=%d-", size-1000))
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.StatusCode != 206 || !bytes.Equal(tail, want[size-1000:]) {
+		t.Errorf("%s, %d bytes", res.Status, len(tail))
+	}
+	if _, flows := f.flowStatus(); flows || c.Progress() > 8<<20 {
+		t.Errorf("%d bytes came", c.Progress())
+	}
+	prepared()
+	f.flow = f.newFlow(branch.node.bans, false)
+	f.start()
+	if st, _ := f.flowStatus(); st.Resumed != 0 || st.Shares[bandwidth.LAN-1].Verified != st.Done || st.Done == 0 {
+		t.Errorf("what came meanwhile is counted as there before: %+v", st)
+	}
+	stop()
+	if err := <-searched; err != nil {
+		t.Error(err)
+	}
+	room.Release()
+	branch.node.fetches.end(f)
+}
+
 // Who waits for a content that another reader asked for, and then left, isn't told
 // that somebody left.
 func TestGatewayReadersLeaveAlone(t *testing.T) {

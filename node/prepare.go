@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/p2pnode/p2pnode/content/store"
+	"github.com/p2pnode/p2pnode/node/flow"
 )
 
 // What is on this disk already
@@ -16,12 +17,14 @@ import (
 // A block counts once its hash was right, wherever it came from.
 //
 // All of this is skipped on a node that has nothing to look into, and for a reader
-// who waits for the first byte.
+// who waits for the first byte. Who reads what is being prepared gets what it waits
+// for meanwhile, by a flow of its own.
 
 // A preparation is what comes before a flow.
 type preparation struct {
 	useful bool // there is something to look into or to compare, or an origin, which needs the lists
 	lister *lister
+	early  *flow.Flow    // for readers who don't wait for all this; nil if there is nothing to wait for
 	learnt chan struct{} // a signal that lists came in
 	copied atomic.Int64  // bytes that were on this disk
 	left   atomic.Int64  // bytes of seeds that weren't looked at, as they are too many
@@ -38,6 +41,9 @@ func (f *fetch) settle(c *store.Content) {
 		default:
 		}
 	})
+	if p.useful && !f.stream {
+		p.early = f.newFlow(f.node.bans, true)
+	}
 	f.preparation = p
 	close(f.settled)
 }
@@ -56,6 +62,7 @@ func (f *fetch) prepare(ctx context.Context) error {
 		}
 		return nil
 	}
+	defer f.meanwhile(ctx)()
 	if err := f.reuse(ctx); err != nil { // whole chunks, and what an earlier fetch learnt
 		return err
 	}

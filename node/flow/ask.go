@@ -100,6 +100,9 @@ func (c *core) pick(s *source, now time.Time) (int, bool) {
 			return i, true
 		}
 	}
+	if c.readers {
+		return 0, false
+	}
 	for l := range c.order.levels {
 		level := &c.order.levels[l]
 		left := tries

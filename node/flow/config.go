@@ -102,6 +102,9 @@ type Config struct {
 	// that blocks may take. Default 64 MiB, what 1.3 GB/s bring in 50 ms. One chunk
 	// is always asked for.
 	Flying int64
+	// Readers says that nothing is fetched but what readers prefer (Flow.Prefer):
+	// the rest may still be found elsewhere.
+	Readers bool
 	// Seed makes this node's order of chunks differ from others'. Default: random.
 	Seed uint64
 }

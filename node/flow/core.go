@@ -25,6 +25,7 @@ type rules struct {
 	seed    uint64
 	flying  int64 // most bytes asked for or unjudged, stalled sources aside
 	banFor  time.Duration
+	readers bool // nothing is asked for but what they prefer
 	rank    func([]discovery.Candidate, time.Time) []discovery.Choice
 }
 

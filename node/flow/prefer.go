@@ -79,6 +79,9 @@ func (o *order) unprefer(i int) {
 func (c *core) prefer(now time.Time, reader uint64, chunks []int) {
 	chunks = slices.DeleteFunc(slices.Clone(chunks), func(i int) bool { return !c.order.lacks(i) })
 	c.order.prefer(longing{reader, chunks})
+	for _, s := range c.sources {
+		s.dry = 0 // there may be something to ask it for that didn't suit it
+	}
 	if len(chunks) > 0 {
 		c.makeWay(now, chunks[0])
 	}

@@ -1,6 +1,9 @@
 package flow
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -92,5 +95,29 @@ func TestReadersTakeTurns(t *testing.T) {
 			t.Fatal(err)
 		}
 		checkWhole(t, m, a)
+	})
+}
+
+// A flow for readers fetches what they prefer and nothing else, and what they prefer
+// later too.
+func TestOnlyWhatReadersPrefer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOriginal(t, 40)
+		m := newTarget(o)
+		a := newMemSource(o, "a", 100<<20)
+		defer a.leave()
+		f := newFlow(m, func(c *Config) { c.Readers = true })
+		f.Add(a)
+		stop, _ := start(t, f)
+		for _, want := range [][]int{{}, {3}, {3, 7, 8}} {
+			f.Prefer(1, want...)
+			time.Sleep(10 * time.Second)
+			if got := m.Have().ToArray(); fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("chunks %v came, of %v", got, want)
+			}
+		}
+		if err := stop(); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
 	})
 }

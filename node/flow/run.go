@@ -51,7 +51,7 @@ func New(cfg Config) *Flow {
 		inbox: newInbox(), queue: newQueue(), need: make(chan struct{}, 1), feeds: map[sourceID]*feed{},
 	}
 	f.core = newCore(rules{
-		content: f.id, seed: cfg.Seed, flying: cfg.Flying, banFor: cfg.BanFor, rank: cfg.Rank,
+		content: f.id, seed: cfg.Seed, flying: cfg.Flying, banFor: cfg.BanFor, rank: cfg.Rank, readers: cfg.Readers,
 	}, cfg.Target.Manifest().Chunks)
 	f.resume()
 	f.report(time.Now())
@@ -121,6 +121,7 @@ func (f *Flow) Run(ctx context.Context) error {
 	f.inbox.close()
 	f.queue.close()
 	group.Wait()
+	f.report(time.Now())
 	f.gate.Lock()
 	f.over = true
 	f.gate.Unlock()

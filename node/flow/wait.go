@@ -19,6 +19,9 @@ type hunger struct {
 
 // wait notes why nothing can be done, if so, and calls for sources.
 func (c *core) wait(now time.Time) {
+	if c.readers && len(c.order.first) == 0 {
+		return
+	}
 	why := c.idle(now)
 	if why != c.waiting {
 		c.waiting = why
