@@ -279,6 +279,46 @@ func TestGatewayReadsWhileAGetPrepares(t *testing.T) {
 	branch.node.fetches.end(f)
 }
 
+// Many readers, each at another place, get what they ask for while it comes, once for
+// all of them, and one that doesn't read keeps nobody.
+func TestGatewayServesManyReaders(t *testing.T) {
+	const size, readers = 24 << 20, 32
+	hq, branch, url := slowly(t, 32<<20)
+	path := sample(t, filepath.Join(t.TempDir(), "film.mp4"), size, 1)
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	film := url + "/content/" + hq.add(api.AddRequest{Paths: []string{path}}).Content
+	answer(t, "GET", film) // reads its first bytes, and no more
+	var all sync.WaitGroup
+	for i := range readers {
+		from := i * size / readers
+		all.Go(func() {
+			req, err := http.NewRequestWithContext(t.Context(), "GET", film, nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", from, from+size/readers-1))
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Errorf("reader %d: %v", i, err)
+				return
+			}
+			defer res.Body.Close()
+			got, err := io.ReadAll(res.Body)
+			if err != nil || res.StatusCode != 206 || !bytes.Equal(got, want[from:from+size/readers]) {
+				t.Errorf("reader %d: %s, %d bytes, %v", i, res.Status, len(got), err)
+			}
+		})
+	}
+	all.Wait()
+	if lan := branch.node.fetches.brought()[bandwidth.LAN-1]; lan.Verified > size || lan.Duplicate > size/50 {
+		t.Errorf("for %d bytes, %+v came", size, lan)
+	}
+}
+
 // Who waits for a content that another reader asked for, and then left, isn't told
 // that somebody left.
 func TestGatewayReadersLeaveAlone(t *testing.T) {
