@@ -30,7 +30,7 @@ const (
 	// The disk is tried after firstTry, and ever more rarely, down to lastTry: each
 	// try writes as much as a block.
 	firstTry = time.Second
-	lastTry  = 15 * time.Second
+	lastTry  = 8 * time.Second // a get is to go on within 10 s of the disk's recovery
 )
 
 // ofDisk reports whether an error is that of a disk which may take more later. What

@@ -106,6 +106,10 @@ func (fakeNode) Get(ctx context.Context, r api.GetRequest, report func(api.FlowS
 	}
 	// The line has to be on its way before the summary takes its place.
 	time.Sleep(500 * time.Millisecond)
+	if r.Ref == "update" { // most of it was on this disk
+		return api.GetResult{Content: fakeID, Name: "pos", Version: "7.3", Output: r.Output, Size: 3 << 29, Files: 2, Local: 3<<29 - 1<<20,
+			From: api.ByLink{WAN: 1 << 20}, Verified: true, Elapsed: api.Seconds(10 * time.Second)}, nil
+	}
 	return api.GetResult{Content: fakeID, Name: "pos", Version: "7.2", Output: r.Output, Size: 3 << 29, Files: 2, Here: 1 << 29,
 		From: api.ByLink{LAN: 3 << 28, WAN: 1 << 28}, Wasted: api.Wasted{Duplicate: 4096}, Verified: true, Elapsed: api.Seconds(10 * time.Second)}, nil
 }

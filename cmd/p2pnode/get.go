@@ -116,6 +116,10 @@ func (a *app) get(ctx context.Context, r api.GetRequest) error {
 		if res.SeedsLeft > 0 {
 			fmt.Fprintf(a.err, "%s of the seeds were not looked at: they are too many for one get. Name the files that matter: --seed PATH\n", size(res.SeedsLeft))
 		}
+		rate := ""
+		if fetched >= res.Size/2 { // else it says nothing of the time that it took
+			rate = at(api.MeanRate(fetched, took), took)
+		}
 		verified := "verified"
 		if res.Moved {
 			verified = "verified, moved (this node gives it to nobody any more)"
@@ -124,7 +128,7 @@ func (a *app) get(ctx context.Context, r api.GetRequest) error {
 			verified = "NOT VERIFIED"
 		}
 		_, err := fmt.Fprintf(w, "%s%s, %s, %s%s\nfrom  %s; wasted %s\n%s  %s\n",
-			title(res.Name, res.Version, "  "), size(res.Size), count(res.Files, "file"), span(took), at(api.MeanRate(fetched, took), took),
+			title(res.Name, res.Version, "  "), size(res.Size), count(res.Files, "file"), span(took), rate,
 			strings.Join(parts, ", "), size(res.Wasted.Duplicate+res.Wasted.Corrupt), verified, res.Output)
 		return err
 	})

@@ -123,7 +123,7 @@ func (s *Store) readState(dir string) (read state, err error) {
 		return read, err
 	}
 	if !known {
-		return read, fmt.Errorf("%w: %w", errState, err)
+		return read, errors.Join(errState, err)
 	}
 	return read, nil
 }
