@@ -403,9 +403,12 @@ func (r *reading) wait(ctx context.Context, chunks []int, here func() bool) erro
 			return nil
 		}
 		grown := r.Grown()
+		gone := r.Err()
 		switch {
 		case here():
 			return nil
+		case gone != nil: // what comes comes to another one: whoever asks again gets that
+			return gone
 		case ended && err != nil:
 			return err
 		case ended:

@@ -456,3 +456,21 @@ func TestSegmentsAreFound(t *testing.T) {
 		}
 	}
 }
+
+// What a reader waits for comes to another content once this one is loaded anew.
+func TestGatewayReaderOfAContentThatEnded(t *testing.T) {
+	hq := start(t, Config{Name: "hq", Site: "hq"})
+	file := filepath.Join(t.TempDir(), "film.mp4")
+	sample(t, file, 1<<20, 1)
+	id := mustID(t, hq.add(api.AddRequest{Paths: []string{file}}).Content)
+	c, _ := hq.node.store.Get(id)
+	ended := make(chan error, 1)
+	r := &reading{Content: c, gate: &gate{news: make(chan struct{})}} // whose fetch goes on
+	go func() { ended <- r.wait(t.Context(), nil, func() bool { return false }) }()
+	if err := hq.node.store.Remove(id); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, content.ErrNotFound) {
+		t.Error(err)
+	}
+}

@@ -164,6 +164,10 @@ func (c *Content) ended() error {
 	return c.end
 }
 
+// Err returns why the content can't be used any more: it was removed, or is loaded
+// anew after a sync that failed. It returns nil while it can.
+func (c *Content) Err() error { return c.ended() }
+
 // fail ends all writing, after a sync failed: what is in the journal counts still,
 // and what isn't, pending among it, no more.
 func (c *Content) fail(err error, pending map[int]uint64) {
