@@ -231,7 +231,7 @@ func TestVerbsTellWhatIsWrong(t *testing.T) {
 		{idle, []string{"status"}, 10},
 		{hub, []string{"get", unknown, "-o", filepath.Join(l.Dir, "none"), "--timeout", "2s"}, 11},
 		{hub, []string{"get", "no id, nor a name", "-o", filepath.Join(l.Dir, "none")}, 64},
-		{hub, []string{"add", filepath.Join(l.Dir, "missing")}, 1},
+		{hub, []string{"add", filepath.Join(l.Dir, "missing")}, 64},
 		{hub, []string{"fly"}, 64},
 	} {
 		a, err := c.node.Ask(ctx, c.verb...)

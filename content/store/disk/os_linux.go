@@ -26,7 +26,7 @@ func blockSize(dir string) int64 {
 	if unix.Statfs(dir, &s) != nil {
 		return 0
 	}
-	return s.Frsize
+	return int64(s.Frsize) // int32 on 32-bit machines
 }
 
 // control calls do with the descriptor of f.
