@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/p2pnode/p2pnode/content"
@@ -188,6 +189,11 @@ func (l local) Import(ctx context.Context, r api.ImportRequest, report func(api.
 	if err != nil {
 		return api.ImportResult{}, explainImport(fmt.Errorf("%s: %w", r.Path, err))
 	}
+	leave, err := l.imports.enter(ctx, b.ID)
+	if err != nil {
+		return api.ImportResult{}, err
+	}
+	defer leave()
 	c, here, err := l.take(ctx, b, enc, known, reader(carryReads, start, report))
 	if err != nil {
 		return api.ImportResult{}, explainImport(fmt.Errorf("%s: %w", r.Path, err))
@@ -207,6 +213,40 @@ func (l local) Import(ctx context.Context, r api.ImportRequest, report func(api.
 		Content: b.ID.String(), Name: newest.Name, Version: newest.Version, Size: m.Size(), Here: here, Files: countFiles(m),
 		Releases: len(known), Signer: cmp.Or(newest.signer.Name, newest.signer.Peer.String()), Elapsed: api.Seconds(time.Since(start)),
 	}, nil
+}
+
+// imports has the contents that are being imported: each once at a time, since an
+// import whose file is wrong takes back what it brought.
+type imports struct {
+	mu   sync.Mutex
+	byID map[content.ID]chan struct{} // closed when it is over
+}
+
+func newImports() imports { return imports{byID: make(map[content.ID]chan struct{})} }
+
+// enter waits until nobody else imports a content.
+func (t *imports) enter(ctx context.Context, id content.ID) (leave func(), err error) {
+	for {
+		t.mu.Lock()
+		other, busy := t.byID[id]
+		if !busy {
+			mine := make(chan struct{})
+			t.byID[id] = mine
+			t.mu.Unlock()
+			return func() {
+				t.mu.Lock()
+				delete(t.byID, id)
+				t.mu.Unlock()
+				close(mine)
+			}, nil
+		}
+		t.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // openCAR opens a file to import. It doesn't wait for a pipe's writer, nor read

@@ -156,6 +156,41 @@ func TestWrongFilesLeaveNothing(t *testing.T) {
 	}
 }
 
+// A file that is wrong takes nothing from an import of the same content that goes
+// on at the same time.
+func TestImportsOfOneContentAtOnce(t *testing.T) {
+	t.Parallel()
+	hq, branch := isolated(t)
+	dir := t.TempDir()
+	added := hq.add(api.AddRequest{Paths: []string{sample(t, filepath.Join(dir, "one"), 8<<20, 1)}, Name: "one"})
+	right, wrong := filepath.Join(dir, "right.car"), filepath.Join(dir, "wrong.car")
+	hq.export(added.Content, right)
+	file, err := os.ReadFile(right)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(wrong, file[:len(file)-1], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	begin := sync.OnceFunc(func() {
+		go func() {
+			_, err := branch.imports(right)
+			ended <- err
+		}()
+	})
+	if _, err := branch.node.API().Import(t.Context(), api.ImportRequest{Path: wrong}, func(api.Progress) { begin() }); api.From(err).Code != api.Corrupt {
+		t.Errorf("the wrong one: %v", err)
+	}
+	begin() // if nothing of the wrong one was told
+	if err := <-ended; err != nil {
+		t.Errorf("the right one: %v", err)
+	}
+	if c, ok := branch.node.store.Get(mustID(t, added.Content)); !ok || !c.Complete() {
+		t.Error("it isn't here")
+	}
+}
+
 // sections returns where each section of a CAR begins, and the header.
 func sections(file []byte) (starts []int) {
 	for at := 0; at < len(file); {

@@ -59,6 +59,7 @@ type members struct {
 	catalogue *catalogue
 	fetches   fetchTable
 	gets      gets
+	imports   imports
 	gates     *gateTable
 	ring      *flow.Ring
 	bans      *bans
@@ -80,7 +81,7 @@ func New(cfg Config, log *zap.Logger) (_ *Node, err error) {
 			catalogue: newCatalogue(), fetches: fetchTable{byID: make(map[content.ID]*fetch)},
 			gates: newGateTable(),
 			ring:  flow.NewRing(0), bans: newBans(), repairs: newRepairs(),
-			gets: newGets(), seeds: newSeedCache(maxSeedCache), uses: newUses(),
+			gets: newGets(), imports: newImports(), seeds: newSeedCache(maxSeedCache), uses: newUses(),
 		},
 	}
 	defer func() {

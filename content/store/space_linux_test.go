@@ -50,7 +50,7 @@ func smallDisk(t *testing.T, size string) (dir string, free func() int64) {
 		if err := unix.Statfs(dir, &s); err != nil {
 			t.Fatal(err)
 		}
-		return int64(s.Bavail) * s.Bsize
+		return int64(s.Bavail) * int64(s.Bsize)
 	}
 }
 
