@@ -52,6 +52,7 @@ var tree = layout{
 
 		"testnet":          "node/api testnet/scenario",
 		"testnet/bench":    roots + workers + "node testnet/scenario",
+		"testnet/box":      "node/api testnet/scenario testnet/wan",
 		"testnet/scenario": roots + workers + "node",
 		"testnet/wan":      "bandwidth",
 	},

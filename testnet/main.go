@@ -1,39 +1,75 @@
 // Testnet shows on one machine what p2pnode does to an enterprise's network: it
-// starts real nodes in containers and checks what comes of it.
+// starts real nodes, makes things happen to them, and checks what comes of it.
 //
-//	go run ./testnet smoke    build, start 2 sites in containers, spread a file, take all away
-//	go run ./testnet tally    read `go test -json` from stdin, print what matters of it
+// `go run ./testnet` lists the commands.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
+	"text/tabwriter"
 )
 
-const usage = "usage: go run ./testnet smoke|tally"
+// A command is the first word behind `testnet`.
+type command struct {
+	name, what string
+	// tool is a command that other commands run, inside of containers and
+	// namespaces; it isn't listed.
+	tool bool
+	run  func(ctx context.Context, args []string) error
+}
+
+var commands = []command{
+	{name: "smoke", what: "start 2 sites in containers, spread a file, take all away", run: func(ctx context.Context, args []string) error { return smoke(ctx, os.Stdout) }},
+	{name: "tally", what: "read `go test -json` from stdin, print what matters of it", run: func(_ context.Context, args []string) error { return tally(os.Stdin, os.Stdout) }},
+}
+
+// exit codes beside 1: those of p2pnode.
+const exitUsage = 64
+
+// errUsage is what a command returns that was called in a wrong way.
+var errUsage = errors.New("wrong use")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "testnet:", err)
-		stop()
-		os.Exit(1)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err == nil {
+		return
 	}
+	fmt.Fprintln(os.Stderr, "testnet:", err)
+	if errors.Is(err, errUsage) {
+		os.Exit(exitUsage)
+	}
+	os.Exit(1)
 }
 
 func run(ctx context.Context, args []string) error {
-	if len(args) != 1 {
-		return fmt.Errorf("%s", usage)
+	if len(args) == 0 || args[0] == "help" || strings.TrimLeft(args[0], "-") == "h" || args[0] == "--help" {
+		usage(os.Stdout)
+		return nil
 	}
-	switch args[0] {
-	case "smoke":
-		return smoke(ctx, os.Stdout)
-	case "tally":
-		return tally(os.Stdin, os.Stdout)
+	for _, c := range commands {
+		if c.name == args[0] {
+			return c.run(ctx, args[1:])
+		}
 	}
-	return fmt.Errorf("no command %q; %s", args[0], usage)
+	return fmt.Errorf("%w: no command %q; `go run ./testnet` lists them", errUsage, args[0])
+}
+
+func usage(w io.Writer) {
+	fmt.Fprintf(w, "The enterprise in a box.\n\nUsage:\n  go run ./testnet COMMAND [flags]\n\nCommands:\n")
+	t := tabwriter.NewWriter(w, 0, 0, 4, ' ', 0)
+	for _, c := range commands {
+		if !c.tool {
+			fmt.Fprintf(t, "  %s\t%s\n", c.name, c.what)
+		}
+	}
+	t.Flush()
 }
