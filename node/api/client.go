@@ -10,8 +10,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
+	"syscall"
 )
 
 // Limits of the client: the node is trusted, but may be another version.
@@ -20,11 +23,12 @@ const (
 	maxLine   = 4 << 20  // bytes of a line of a long one
 )
 
-// A Client speaks with the node that runs on a data folder. Its zero value is
-// of no use; it holds no connection until it is used.
+// A Client speaks with a node on this machine. Its zero value is of no use; it
+// holds no connection until it is used.
 type Client struct {
-	path string // of the socket
-	http *http.Client
+	where string // for people
+	base  string // of every address
+	http  *http.Client
 }
 
 var _ Node = (*Client)(nil)
@@ -35,21 +39,49 @@ func NewClient(dataDir string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{path: path, http: &http.Client{Transport: &http.Transport{
+	return newClient(URL(path), "http://p2pnode", func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return dial(ctx, path)
+	}), nil
+}
+
+// NewClientAt returns a client for a node whose API something on this machine
+// passes on, as the testnet's window does: base is http://127.0.0.1:PORT/PREFIX.
+// Nothing but loopback addresses is taken, because nobody there asks who calls.
+func NewClientAt(base string) (*Client, error) {
+	u, err := url.Parse(base)
+	if err != nil {
+		return nil, fmt.Errorf("node at %s: %w", base, err)
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	if err != nil || u.Scheme != "http" || !addr.IsLoopback() {
+		return nil, fmt.Errorf("node at %s: want http:// and a loopback address, as in http://127.0.0.1:4790/publisher", base)
+	}
+	var d net.Dialer
+	return newClient(base, strings.TrimSuffix(base, "/"), func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := d.DialContext(ctx, network, addr)
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return nil, errNobody
+		}
+		return c, err
+	}), nil
+}
+
+func newClient(where, base string, dial func(ctx context.Context, network, addr string) (net.Conn, error)) *Client {
+	return &Client{where: where, base: base, http: &http.Client{Transport: &http.Transport{
 		DisableCompression: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 			defer cancel()
-			return dial(ctx, path)
+			return dial(ctx, network, addr)
 		},
-	}}}, nil
+	}}}
 }
 
 // Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // URL returns where the client looks for the node, for people.
-func (c *Client) URL() string { return URL(c.path) }
+func (c *Client) URL() string { return c.where }
 
 // Live returns nil if a node answers.
 func (c *Client) Live(ctx context.Context) error {
@@ -290,7 +322,7 @@ func (c *Client) request(ctx context.Context, method, path string, body any) (*h
 		}
 		data = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://p2pnode"+path, data)
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, data)
 	if err != nil {
 		return nil, fmt.Errorf("ask the node: %w", err)
 	}

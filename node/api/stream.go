@@ -23,6 +23,10 @@ func write(w http.ResponseWriter, text string) {
 	_, _ = io.WriteString(w, text)
 }
 
+// Refuse answers as a node does that can't do what was asked: for whatever passes
+// its API on and doesn't reach it.
+func Refuse(w http.ResponseWriter, err error) { writeError(w, From(err)) }
+
 func writeError(w http.ResponseWriter, e *Error) {
 	p := e.problem()
 	b, err := json.Marshal(p)
