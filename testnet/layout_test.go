@@ -53,6 +53,7 @@ var tree = layout{
 		"testnet":          "node/api testnet/scenario",
 		"testnet/bench":    roots + workers + "node testnet/scenario",
 		"testnet/box":      "node/api testnet/scenario testnet/wan",
+		"testnet/play":     "node/api testnet/box testnet/wan",
 		"testnet/scenario": roots + workers + "node",
 		"testnet/wan":      "bandwidth",
 	},
@@ -83,6 +84,7 @@ var tree = layout{
 		"node/origin":     "headers of HTTP servers",
 		"node/trust":      "tokens, credentials, envelopes, revocation lists",
 		"node/gateway":    "requests from whatever runs on this machine",
+		"testnet/play":    "scenarios that people write",
 		"testnet/wan":     "settings that people type, packets of whatever is on the link",
 	},
 

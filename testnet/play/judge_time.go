@@ -1,0 +1,158 @@
+package play
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/p2pnode/p2pnode/testnet/box"
+)
+
+const headquarters = box.HQ
+
+// rises returns when something new arrived at a level's place: a member had more of
+// a content than at any sample before.
+func (j judged) rises(l Level) []time.Duration {
+	var out []time.Duration
+	members := j.s.members(l.Place)
+	for _, n := range j.r.Nodes {
+		if l.Place != "" && !slices.Contains(members, n.Node) {
+			continue
+		}
+		most := map[string]int64{}
+		for _, h := range n.Have {
+			if h.Bytes > most[h.Content] && (l.Content == "" || h.Content == l.Content) {
+				most[h.Content] = h.Bytes
+				out = append(out, h.At)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (j judged) stall(l Level) (float64, error) {
+	gets, err := j.gets(l)
+	if err != nil {
+		return 0, err
+	}
+	from, to, _ := j.span(gets)
+	longest, last := time.Duration(0), from
+	for _, at := range j.rises(l) {
+		if at > from && at < to {
+			longest, last = max(longest, at-last), at
+		}
+	}
+	return max(longest, to-last).Seconds(), nil
+}
+
+// restoring are the verbs after which something should arrive again.
+var restoring = []string{"start", "restart", "thaw", "plug", "move", "heal"}
+
+func (j judged) resume(l Level) (float64, error) {
+	restored := never
+	for _, e := range j.s.Events {
+		if !slices.Contains(restoring, e.Do.Verb) || !j.touches(e.Do, l.Place) {
+			continue
+		}
+		for _, h := range j.r.Happened {
+			if h.Line == e.Line {
+				restored = max(restored, h.At+h.Took)
+			}
+		}
+	}
+	if restored == never {
+		return 0, fmt.Errorf("nothing was restored there")
+	}
+	gets, err := j.gets(l)
+	if err != nil {
+		return 0, err
+	}
+	if _, to, ok := j.span(gets); ok && to <= restored {
+		return 0, fmt.Errorf("all was done before")
+	}
+	for _, at := range j.rises(l) {
+		if at > restored {
+			return (at - restored).Seconds(), nil
+		}
+	}
+	return 0, fmt.Errorf("nothing arrived after it")
+}
+
+// touches reports whether an action is about a place, or its site's link.
+func (j judged) touches(a Action, place string) bool {
+	if place == "" {
+		return true
+	}
+	for _, p := range append(slices.Clone(a.Places), a.To) {
+		if p == "" {
+			continue
+		}
+		if p == j.s.site(place) || slices.ContainsFunc(j.s.members(p), func(n string) bool { return slices.Contains(j.s.members(place), n) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// use is over the time in which a site has gets that aren't done. What others leave is
+// the link's rate less what they carried then.
+func (j judged) use(l Level) (float64, error) {
+	gets, err := j.gets(l)
+	if err != nil {
+		return 0, err
+	}
+	series, err := j.link(l.Place)
+	if err != nil {
+		return 0, err
+	}
+	from, to, _ := j.span(gets)
+	p := series.between(from, to)
+	room := j.s.Down.Rate.BytesPerSecond()*p.At.Seconds() - float64(p.ForegroundDown+p.OtherDown)
+	if room <= 0 {
+		return 0, fmt.Errorf("the link has no rate, or no room")
+	}
+	return 100 * float64(p.Down) / room, nil
+}
+
+// foreground compares what users felt with us and alone. Of several of a kind at a
+// site the worst counts.
+func (j judged) foreground(l Level) (float64, error) {
+	kind := map[string]string{"kept": "bulk", "page": "web", "delay": "voip", "mos": "voip"}[l.Measure]
+	worst, found := 0.0, false
+	for _, p := range j.r.Loads {
+		if p.Kind != kind || p.Site != l.Place {
+			continue
+		}
+		f, err := felt(l.Measure, p)
+		if err != nil {
+			return 0, err
+		}
+		switch {
+		case !found:
+			worst, found = f, true
+		case l.Op == ">=":
+			worst = min(worst, f)
+		default:
+			worst = max(worst, f)
+		}
+	}
+	if !found {
+		return 0, fmt.Errorf("no %s was played at %s", kind, l.Place)
+	}
+	return worst, nil
+}
+
+func felt(measure string, p Played) (float64, error) {
+	switch {
+	case measure == "kept" && p.Alone.Rate > 0:
+		return 100 * p.With.Rate / p.Alone.Rate, nil
+	case measure == "page" && p.Alone.Page > 0 && p.With.Pages > 0:
+		return p.With.Page.Seconds() / p.Alone.Page.Seconds(), nil
+	case measure == "delay" && p.With.Delay > 0:
+		return (p.With.Delay - p.Alone.Delay).Seconds(), nil
+	case measure == "mos" && p.With.MOS > 0:
+		return p.With.MOS, nil
+	}
+	return 0, fmt.Errorf("%s at %s: nothing was measured", p.Kind, p.Site)
+}
