@@ -29,3 +29,6 @@ func (e *Emulator) Counts(Direction) Counts { return Counts{} }
 
 // Close does nothing.
 func (e *Emulator) Close() error { return nil }
+
+// RealTime returns an error.
+func RealTime() error { return errSystem }
