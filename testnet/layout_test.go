@@ -54,6 +54,7 @@ var tree = layout{
 		"testnet/bench":    roots + workers + "node testnet/scenario",
 		"testnet/box":      "node/api testnet/scenario testnet/wan",
 		"testnet/play":     "node/api testnet/box testnet/wan",
+		"testnet/plot":     "",
 		"testnet/scenario": roots + workers + "node",
 		"testnet/wan":      "bandwidth",
 	},
@@ -68,7 +69,7 @@ var tree = layout{
 
 	// Deciders take what is known plus the time and return what to do. They
 	// replay from a text file because nothing else reaches them.
-	pure: "content/chunker discovery/rank",
+	pure: "content/chunker discovery/rank testnet/plot",
 
 	// Bytes from a peer, a disk, an origin or a console arrive here: each of
 	// these has a fuzz target (G45).
