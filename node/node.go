@@ -13,6 +13,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
@@ -104,7 +105,7 @@ func New(cfg Config, log *zap.Logger) (_ *Node, err error) {
 	if err := n.loadCatalogue(); err != nil {
 		return nil, err
 	}
-	n.registry.MustRegister(newCollector(n))
+	n.registry.MustRegister(newCollector(n), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if n.front, err = openFront(n); err != nil {
 		return nil, err
 	}
