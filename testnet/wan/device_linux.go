@@ -31,22 +31,41 @@ func inSpace(space string, f func() error) error {
 		return f()
 	}
 	done := make(chan error, 1)
-	go func() {
-		// Never unlocked: the thread ends with the goroutine.
-		runtime.LockOSThread()
-		done <- func() error {
-			ns, err := os.Open("/run/netns/" + space)
-			if err != nil {
-				return fmt.Errorf("enter namespace %s: %w; `ip netns add` makes one", space, err)
-			}
-			defer ns.Close()
-			if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-				return fmt.Errorf("enter namespace %s: %w", space, err)
-			}
-			return f()
-		}()
-	}()
+	go func() { done <- enter("/run/netns/"+space, f) }()
 	return <-done
+}
+
+// enter calls f in the namespace at path and goes back to where the thread was. A
+// thread that can't is never unlocked, and ends with its goroutine. The others
+// must not: the kernel kills the children of a thread that ends, if they were
+// started to die with their parent (PR_SET_PDEATHSIG), and this thread may have
+// started some before.
+func enter(path string, f func() error) (err error) {
+	runtime.LockOSThread()
+	own, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("enter namespace %s: %w", path, err)
+	}
+	defer own.Close()
+	ns, err := os.Open(path)
+	if err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("enter namespace %s: %w; `ip netns add` makes one", path, err)
+	}
+	defer ns.Close()
+	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("enter namespace %s: %w", path, err)
+	}
+	defer func() {
+		if back := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); back != nil {
+			err = errors.Join(err, fmt.Errorf("leave namespace %s: %w", path, back))
+			return
+		}
+		runtime.UnlockOSThread()
+	}()
+	return f()
 }
 
 // openTUN makes an end's device and sets it up. It goes when it is closed.

@@ -57,14 +57,11 @@ func newDirection(in, out int, link *Link, classes []Class) (*direction, error) 
 func (d *direction) now() time.Duration { return time.Since(d.begin) }
 
 func (d *direction) run() error {
-	// Never unlocked: the thread ends with the goroutine, and its slack with it.
-	runtime.LockOSThread()
-	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1000, 0, 0, 0); err != nil {
-		return fmt.Errorf("ask for precise timers: %w", err)
+	leave, err := hurry()
+	if err != nil {
+		return err
 	}
-	// The nodes under test may keep every core busy: before them all. A container
-	// without SYS_NICE doesn't have this, and counts what comes of it.
-	_ = firstInLine(0)
+	defer leave()
 	fds := []unix.PollFd{{Fd: int32(d.in), Events: unix.POLLIN}, {Fd: int32(d.wake), Events: unix.POLLIN}}
 	woke := -tick
 	var t unix.Timespec // here, or each wait allocates one
@@ -108,6 +105,29 @@ func (d *direction) run() error {
 			}
 		}
 	}
+}
+
+// hurry locks the goroutine to a thread that wakes in time. Leave makes the
+// thread what it was: it must not end, see enter.
+func hurry() (leave func(), err error) {
+	runtime.LockOSThread()
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1000, 0, 0, 0); err != nil {
+		runtime.UnlockOSThread()
+		return nil, fmt.Errorf("ask for precise timers: %w", err)
+	}
+	// The nodes under test may keep every core busy: before them all. A container
+	// without SYS_NICE doesn't have this, and counts what comes of it.
+	first := firstInLine(0) == nil
+	return func() {
+		// 0 is the default slack.
+		err := unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0)
+		if first {
+			err = errors.Join(err, backInLine())
+		}
+		if err == nil {
+			runtime.UnlockOSThread() // else it ends with the goroutine
+		}
+	}, nil
 }
 
 // take offers the link what the device has, up to a batch.
