@@ -53,7 +53,8 @@ func (l *Lab) Close() error {
 // Node adds a node with a data folder of its own, not yet running. It runs in
 // space, or in this process's network if that is nil, with flags behind `run`.
 func (l *Lab) Node(name string, space *Space, flags ...string) *Node {
-	n := &Node{Name: name, Data: filepath.Join(l.Dir, name), lab: l, space: space, flags: flags}
+	data := filepath.Join(l.Dir, name)
+	n := &Node{Name: name, Data: data, Log: data + ".log", lab: l, space: space, flags: flags}
 	l.nodes = append(l.nodes, n)
 	return n
 }
@@ -63,7 +64,7 @@ func (l *Lab) Logs() string {
 	const most = 8 << 10 // bytes of each node
 	var b strings.Builder
 	for _, n := range l.nodes {
-		text, err := os.ReadFile(n.logFile())
+		text, err := os.ReadFile(n.Log)
 		if err != nil {
 			text = []byte(err.Error())
 		}

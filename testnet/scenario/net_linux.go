@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 )
@@ -15,9 +16,11 @@ import (
 // A Net is a set of network namespaces. Everything it makes lies inside of them,
 // so that removing them removes it all, and nothing of the host's own network is
 // touched. Names carry the process id: what a killed process left behind is
-// removed by the next one.
+// removed by the next one. Its parts may be made by several goroutines.
 type Net struct {
 	prefix string
+
+	mu     sync.Mutex
 	spaces []*Space
 	links  int
 }
@@ -31,14 +34,14 @@ func NewNet() (*Net, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("make network namespaces: only root can")
 	}
-	if err := reap(); err != nil {
+	if err := Reap(); err != nil {
 		return nil, err
 	}
 	return &Net{prefix: fmt.Sprintf("%s%d-%d-", netPrefix, os.Getpid(), nets.Add(1))}, nil
 }
 
-// reap removes the namespaces of processes that are gone.
-func reap() error {
+// Reap removes the namespaces of processes that are gone.
+func Reap() error {
 	entries, err := os.ReadDir("/run/netns")
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("look for old namespaces: %w", err)
@@ -50,20 +53,29 @@ func reap() error {
 		if !ours || err != nil || syscall.Kill(pid, 0) == nil {
 			continue
 		}
-		if err := ip("netns", "del", e.Name()); err != nil {
+		// Another process may be reaping too.
+		if err := ip("netns", "del", e.Name()); err != nil && exists("/run/netns/"+e.Name()) {
 			return err
 		}
 	}
 	return nil
 }
 
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
 // Close removes every namespace. End the processes in them first.
 func (n *Net) Close() error {
+	n.mu.Lock()
+	spaces := n.spaces
+	n.spaces = nil
+	n.mu.Unlock()
 	var errs []error
-	for _, s := range n.spaces {
+	for _, s := range spaces {
 		errs = append(errs, ip("netns", "del", s.name))
 	}
-	n.spaces = nil
 	return errors.Join(errs...)
 }
 
@@ -78,9 +90,14 @@ func (n *Net) Space(name string) (*Space, error) {
 	if err := ip("netns", "add", s.name); err != nil {
 		return nil, err
 	}
+	n.mu.Lock()
 	n.spaces = append(n.spaces, s)
+	n.mu.Unlock()
 	return s, s.ip("link", "set", "lo", "up")
 }
+
+// Name returns the namespace's name, as `ip netns` lists it.
+func (s *Space) Name() string { return s.name }
 
 func (s *Space) argv(argv []string) []string {
 	return append([]string{"ip", "netns", "exec", s.name}, argv...)
@@ -89,9 +106,17 @@ func (s *Space) argv(argv []string) []string {
 func (s *Space) ip(args ...string) error { return ip(append([]string{"-n", s.name}, args...)...) }
 
 // Forward makes a router of s.
-func (s *Space) Forward() error {
-	// /proc/sys/net shows the namespace of whoever opens it.
-	return run(s.argv([]string{"sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"})...)
+func (s *Space) Forward() error { return s.set("ipv4/ip_forward", "1") }
+
+// NoIPv6 takes IPv6 from what s has and gets, as from a container.
+func (s *Space) NoIPv6() error {
+	return errors.Join(s.set("ipv6/conf/all/disable_ipv6", "1"), s.set("ipv6/conf/default/disable_ipv6", "1"))
+}
+
+// set writes a setting below /proc/sys/net, which shows the namespace of whoever
+// opens it.
+func (s *Space) set(name, value string) error {
+	return run(s.argv([]string{"sh", "-c", "echo " + value + " >/proc/sys/net/" + name})...)
 }
 
 // Route sends what goes to a prefix ("default" for all) by way of a neighbour.
@@ -119,15 +144,18 @@ func (n *Net) LAN(name string, subnet netip.Prefix) (*LAN, error) {
 // A Port is a host's interface on a LAN.
 type Port struct {
 	space *Space
-	dev   string
+	lan   *LAN
+	dev   string // its name, and that of the socket in the switch
 	addr  netip.Prefix
 }
 
 // Join gives s an interface on the LAN, with the subnet's address number host.
 func (l *LAN) Join(s *Space, host int) (*Port, error) {
+	l.net.mu.Lock()
 	l.net.links++
 	dev := fmt.Sprintf("eth%d", l.net.links)
-	p := &Port{space: s, dev: dev}
+	l.net.mu.Unlock()
+	p := &Port{space: s, lan: l, dev: dev}
 	err := errors.Join(
 		ip("link", "add", dev, "netns", s.name, "type", "veth", "peer", "name", dev, "netns", l.hub.name),
 		l.hub.ip("link", "set", dev, "master", "br0", "up"),
@@ -145,7 +173,33 @@ func (l *LAN) Host(host int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4(a), l.Prefix.Bits())
 }
 
-// Up and Down do what plugging in and pulling out the cable do.
+// Device returns the interface's name.
+func (p *Port) Device() string { return p.dev }
+
+// Addr returns the interface's address.
+func (p *Port) Addr() netip.Prefix { return p.addr }
+
+// Plug and Unplug are what happens to the cable: the interface has a carrier or
+// not, and keeps its address and routes.
+func (p *Port) Plug() error   { return p.lan.hub.ip("link", "set", p.dev, "up") }
+func (p *Port) Unplug() error { return p.lan.hub.ip("link", "set", p.dev, "down") }
+
+// Carry brings the host to another LAN, where it has another address. It has no
+// routes beyond that LAN then.
+func (p *Port) Carry(to *LAN, addr netip.Prefix) error {
+	err := errors.Join(p.Unplug(), p.space.ip("addr", "flush", "dev", p.dev))
+	if err == nil {
+		err = p.lan.hub.ip("link", "set", p.dev, "netns", to.hub.name)
+	}
+	if err != nil {
+		return err
+	}
+	p.lan, p.addr = to, netip.Prefix{}
+	return errors.Join(to.hub.ip("link", "set", p.dev, "master", "br0", "up"), p.Readdress(addr))
+}
+
+// Up and Down turn the interface itself on and off. One that is off has no
+// routes, nor has it when it is on again.
 func (p *Port) Up() error   { return p.space.ip("link", "set", p.dev, "up") }
 func (p *Port) Down() error { return p.space.ip("link", "set", p.dev, "down") }
 

@@ -21,6 +21,7 @@ import (
 type Node struct {
 	Name string
 	Data string
+	Log  string // a file, what it writes
 
 	lab     *Lab
 	space   *Space
@@ -32,15 +33,13 @@ type Node struct {
 	ready   time.Duration
 }
 
-func (n *Node) logFile() string { return n.Data + ".log" }
-
 // Move says where and how the node runs when it is next started.
 func (n *Node) Move(space *Space, flags ...string) { n.space, n.flags = space, flags }
 
 // Start runs the node and returns once it says that it is ready. More flags
 // count for this time only.
 func (n *Node) Start(ctx context.Context, flags ...string) error {
-	log, err := os.OpenFile(n.logFile(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	log, err := os.OpenFile(n.Log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", n.Name, err)
 	}
@@ -78,6 +77,10 @@ func (n *Node) Ready() time.Duration { return n.ready }
 
 // Pid returns the process id of the running node.
 func (n *Node) Pid() int { return n.run.Process.Pid }
+
+// Ended returns what is closed once the process of the last Start has ended,
+// asked or not; nil if there was none.
+func (n *Node) Ended() <-chan struct{} { return n.ended }
 
 // Running reports whether the node was started and not ended.
 func (n *Node) Running() bool { return n.run != nil }
@@ -121,7 +124,7 @@ func (n *Node) end(with os.Signal) error {
 }
 
 func (n *Node) tail() string {
-	text, _ := os.ReadFile(n.logFile())
+	text, _ := os.ReadFile(n.Log)
 	return string(text[max(0, len(text)-4<<10):])
 }
 
