@@ -50,13 +50,14 @@ var tree = layout{
 
 		"content/store/disk/disktest": "content/store/disk",
 
-		"testnet":          "node/api testnet/scenario",
-		"testnet/bench":    roots + workers + "node testnet/scenario",
-		"testnet/box":      "node/api testnet/scenario testnet/wan",
-		"testnet/play":     "node/api testnet/box testnet/wan",
-		"testnet/plot":     "",
-		"testnet/scenario": roots + workers + "node",
-		"testnet/wan":      "bandwidth",
+		"testnet":            "node/api testnet/scenario",
+		"testnet/bench":      roots + workers + "node testnet/scenario",
+		"testnet/box":        "node/api testnet/scenario testnet/wan",
+		"testnet/box/spaces": "node/api testnet/box testnet/scenario testnet/wan",
+		"testnet/play":       "node/api testnet/box testnet/wan",
+		"testnet/plot":       "",
+		"testnet/scenario":   roots + workers + "node",
+		"testnet/wan":        "bandwidth",
 	},
 
 	// What tests may import beside that.

@@ -1,0 +1,11 @@
+package spaces
+
+// A Config says of what an Enterprise is made.
+type Config struct {
+	Binary string // p2pnode
+	Dir    string // what lies here is made by New or left alone; short, for the sockets' sake
+
+	// Program is what a node's Tool runs: testnet, or what has its tools. Empty:
+	// this program.
+	Program string
+}
