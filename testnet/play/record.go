@@ -55,6 +55,8 @@ type Played struct {
 	For   time.Duration `json:"for_ns"`
 	Alone Felt          `json:"alone"`
 	With  Felt          `json:"with_us"`
+
+	line int // of its event
 }
 
 // Felt is what the users of a load generator felt. What a kind doesn't have is 0.
