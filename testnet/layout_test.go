@@ -50,7 +50,7 @@ var tree = layout{
 
 		"content/store/disk/disktest": "content/store/disk",
 
-		"testnet":            "node/api testnet/box testnet/box/spaces testnet/play testnet/scenario",
+		"testnet":            "node/api testnet/box testnet/box/spaces testnet/play testnet/scenario testnet/wan",
 		"testnet/bench":      roots + workers + "node testnet/scenario",
 		"testnet/box":        "node/api testnet/scenario testnet/wan",
 		"testnet/box/spaces": "node/api testnet/box testnet/scenario testnet/wan",

@@ -31,6 +31,7 @@ var commands = []command{
 	{name: "sample", tool: true, run: func(_ context.Context, args []string) error { return makeSample(args) }},
 	{name: "digest", tool: true, run: func(_ context.Context, args []string) error { return digestOf(args, os.Stdout) }},
 	{name: "tally", what: "read `go test -json` from stdin, print what matters of it", run: func(_ context.Context, args []string) error { return tally(os.Stdin, os.Stdout) }},
+	{name: "router", tool: true, run: router},
 }
 
 // exit codes beside 1: those of p2pnode.
