@@ -50,10 +50,11 @@ var tree = layout{
 
 		"content/store/disk/disktest": "content/store/disk",
 
-		"testnet":            "node/api testnet/box testnet/box/spaces testnet/play testnet/scenario testnet/wan",
+		"testnet":            "bandwidth node/api testnet/box testnet/box/spaces testnet/chaos testnet/play testnet/scenario testnet/wan",
 		"testnet/bench":      roots + workers + "node testnet/scenario",
 		"testnet/box":        "node/api testnet/scenario testnet/wan",
 		"testnet/box/spaces": "node/api testnet/box testnet/scenario testnet/wan",
+		"testnet/chaos":      "bandwidth node/api testnet/box testnet/scenario testnet/wan",
 		"testnet/play":       "node/api testnet/box testnet/plot testnet/scenario testnet/wan",
 		"testnet/plot":       "",
 		"testnet/scenario":   roots + workers + "node",
@@ -96,6 +97,7 @@ var tree = layout{
 		"node/flow":        "a hash, as the seed of an order",
 		"testnet":          "output of the go command and of docker",
 		"testnet/bench":    "output of processes it started",
+		"testnet/chaos":    "output of processes it started",
 		"testnet/scenario": "output of processes it started",
 	},
 

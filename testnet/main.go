@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"text/tabwriter"
+
+	"github.com/p2pnode/p2pnode/testnet/chaos"
 )
 
 // A command is the first word behind `testnet`.
@@ -26,6 +28,8 @@ type command struct {
 }
 
 var commands = []command{
+	{name: "chaos", what: "break the testnet at random under load, see that nothing is lost", run: breakIt},
+	{name: chaos.ToolName, tool: true, run: func(_ context.Context, args []string) error { return chaos.Tool(args, os.Stdout) }},
 	{name: "smoke", what: "start 2 sites in containers, spread a file, take all away", run: func(ctx context.Context, args []string) error { return smoke(ctx, os.Stdout) }},
 	{name: "scenario", what: "play scenarios (what happens when) and hold them against their levels", run: func(ctx context.Context, args []string) error { return playScenarios(ctx, args, os.Stdout) }},
 	{name: "sample", tool: true, run: func(_ context.Context, args []string) error { return makeSample(args) }},
