@@ -50,23 +50,25 @@ var tree = layout{
 
 		"content/store/disk/disktest": "content/store/disk",
 
-		"testnet":            "bandwidth node/api testnet/box testnet/box/spaces testnet/chaos testnet/play testnet/scenario testnet/wan",
-		"testnet/bench":      roots + workers + "node testnet/scenario",
-		"testnet/box":        "node/api testnet/scenario testnet/wan",
-		"testnet/box/spaces": "node/api testnet/box testnet/scenario testnet/wan",
-		"testnet/chaos":      "bandwidth node/api testnet/box testnet/scenario testnet/wan",
-		"testnet/play":       "node/api testnet/box testnet/plot testnet/scenario testnet/wan",
-		"testnet/plot":       "",
-		"testnet/scenario":   roots + workers + "node",
-		"testnet/wan":        "bandwidth",
+		"testnet":             "node/api testnet/box testnet/box/probe testnet/box/spaces testnet/play testnet/scenario",
+		"testnet/bench":       roots + workers + "node testnet/scenario",
+		"testnet/box":         "node/api testnet/scenario testnet/wan",
+		"testnet/box/boxtest": "node/api testnet/box testnet/box/probe testnet/wan",
+		"testnet/box/probe":   "",
+		"testnet/box/spaces":  "node/api testnet/box testnet/scenario testnet/wan",
+		"testnet/play":        "node/api testnet/box testnet/plot testnet/scenario testnet/wan",
+		"testnet/plot":        "",
+		"testnet/scenario":    roots + workers + "node",
+		"testnet/wan":         "bandwidth",
 	},
 
 	// What tests may import beside that.
 	inTests: map[string]string{
-		"content/car":   "content/store/storetest",
-		"content/store": "content/store/storetest content/store/disk/disktest",
-		"node":          "content/store/disk/disktest",
-		"node/gateway":  "content/car content/store/storetest",
+		"testnet/box/spaces": "testnet/box/boxtest",
+		"content/car":        "content/store/storetest",
+		"content/store":      "content/store/storetest content/store/disk/disktest",
+		"node":               "content/store/disk/disktest",
+		"node/gateway":       "content/car content/store/storetest",
 	},
 
 	// Deciders take what is known plus the time and return what to do. They
@@ -93,12 +95,13 @@ var tree = layout{
 
 	// These import a decoder and yet read no foreign bytes.
 	own: map[string]string{
-		"cmd/p2pnode":      "answers of its own node, over a socket that only its group can serve",
-		"node/flow":        "a hash, as the seed of an order",
-		"testnet":          "output of the go command and of docker",
-		"testnet/bench":    "output of processes it started",
-		"testnet/chaos":    "output of processes it started",
-		"testnet/scenario": "output of processes it started",
+		"cmd/p2pnode":         "answers of its own node, over a socket that only its group can serve",
+		"node/flow":           "a hash, as the seed of an order",
+		"testnet":             "output of the go command and of docker",
+		"testnet/bench":       "output of processes it started",
+		"testnet/box/boxtest": "output of processes it started",
+		"testnet/box/probe":   "it writes JSON and reads none",
+		"testnet/scenario":    "output of processes it started",
 	},
 
 	// A test may be skipped for these reasons only. CI has root and Docker, so

@@ -4,19 +4,23 @@ package spaces
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
-	"time"
 
 	"github.com/p2pnode/p2pnode/testnet/box"
+	"github.com/p2pnode/p2pnode/testnet/box/boxtest"
 	"github.com/p2pnode/p2pnode/testnet/scenario"
 )
 
 // Who asks for the tag netns has to be root: these tests don't skip.
 
-// built is the program under test, for all tests.
-var built string
+// built are the programs under test, for all tests.
+var built struct{ dir, p2pnode, testnet string }
 
 func TestMain(m *testing.M) {
 	if err := Alone(); err != nil {
@@ -27,43 +31,90 @@ func TestMain(m *testing.M) {
 }
 
 func test(m *testing.M) (code int) {
-	dir, err := os.MkdirTemp("", "spaces-")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		built, err = scenario.Build(context.Background(), dir)
-	}
-	if err != nil {
+	if err := build(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	defer os.RemoveAll(built.dir)
 	return m.Run()
 }
 
-func TestNetTrial(t *testing.T) {
-	start := time.Now()
-	plan := box.Plan{Branches: 2, Peers: 5, Disk: 256 << 20}
-	e, err := New(t.Context(), plan, Config{Binary: built, Dir: t.TempDir()})
+func build(ctx context.Context) (err error) {
+	if built.dir, err = os.MkdirTemp("", "spaces-"); err != nil {
+		return err
+	}
+	if built.p2pnode, err = scenario.Build(ctx, built.dir); err != nil {
+		return err
+	}
+	built.testnet = filepath.Join(built.dir, "testnet")
+	text, err := exec.CommandContext(ctx, "go", "build", "-o", built.testnet, "github.com/p2pnode/p2pnode/testnet").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("build testnet: %w\n%s", err, text)
+	}
+	return nil
+}
+
+// made returns an enterprise of which nothing runs yet.
+func made(t *testing.T, plan box.Plan, dir string) *Enterprise {
+	t.Helper()
+	e, err := New(t.Context(), plan, Config{Binary: built.p2pnode, Program: built.testnet, Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
-		start := time.Now()
-		if err := e.Close(); err != nil {
-			t.Error(err)
-		}
-		t.Logf("closed in %v", time.Since(start))
-	}()
-	t.Logf("network after %v", time.Since(start))
-	if err := e.Start(t.Context()); err != nil {
+	return e
+}
+
+func TestNetSuite(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "box")
+	boxtest.Run(t, boxtest.Kind{
+		Up: func(t *testing.T, plan box.Plan) box.Enterprise {
+			e := made(t, plan, dir)
+			if err := e.Start(t.Context()); err != nil {
+				t.Fatal(errors.Join(err, e.Close()))
+			}
+			return e
+		},
+		Left: func(t *testing.T) []string { return left(t, dir) },
+	})
+}
+
+// left returns what is there of enterprises that this process made in dir.
+func left(t *testing.T, dir string) (all []string) {
+	t.Helper()
+	names, err := exec.Command("ip", "netns", "list").Output()
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("ready after %v", time.Since(start))
-	a, err := e.Node("branch-a-1").Ask(t.Context(), "peer", "ls")
-	t.Log(a.Stdout, err)
-	for _, s := range plan.Sites() {
-		c, _ := e.Link(s).Counts(t.Context(), box.Up)
-		t.Logf("%s %+v", s, c)
+	for line := range strings.Lines(string(names)) {
+		if strings.HasPrefix(line, fmt.Sprintf("p2pnode-%d-", os.Getpid())) {
+			all = append(all, "namespace "+line)
+		}
 	}
-	u, err := e.Node("branch-a-1").Usage(t.Context())
-	t.Log(u, err)
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, dir) {
+			all = append(all, "mount "+line)
+		}
+	}
+	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range processes {
+		// One may end meanwhile.
+		if text, err := os.ReadFile(p); err == nil && strings.Contains(string(text), dir) {
+			all = append(all, "process "+strings.ReplaceAll(string(text), "\x00", " "))
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		all = append(all, "file "+e.Name())
+	}
+	return all
 }

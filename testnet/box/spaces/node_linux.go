@@ -215,7 +215,7 @@ func (n *node) Move(_ context.Context, name string) error {
 		return fmt.Errorf("move %s: no site %q", n.Name(), name)
 	}
 	if n.Site() == name {
-		return fmt.Errorf("move %s: it is in %s", n.Name(), name)
+		return nil
 	}
 	if err := n.host.move(name, to); err != nil {
 		return fmt.Errorf("move %s: %w", n.Name(), err)
