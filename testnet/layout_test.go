@@ -69,6 +69,7 @@ var tree = layout{
 		"content/store":      "content/store/storetest content/store/disk/disktest",
 		"node":               "content/store/disk/disktest",
 		"node/gateway":       "content/car content/store/storetest",
+		"testnet/play":       "testnet/box/spaces",
 	},
 
 	// Deciders take what is known plus the time and return what to do. They

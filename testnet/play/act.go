@@ -319,13 +319,14 @@ func (p *player) ended(g *Got, at time.Duration, exit int, said string, right bo
 		}
 	}
 	p.mu.Unlock()
+	now := time.Since(p.start)
 	switch {
 	case exit != 0:
-		p.Say(at, fmt.Sprintf("%s: get %s ended with %d: %s", g.Node, g.Content, exit, said))
+		p.Say(now, fmt.Sprintf("%s: get %s ended with %d: %s", g.Node, g.Content, exit, said))
 	case left == 0:
-		p.Say(at, fmt.Sprintf("%s: all %d have %s", g.Site, all, g.Content))
+		p.Say(now, fmt.Sprintf("%s: all %d have %s", g.Site, all, g.Content))
 	default:
-		p.Say(at, fmt.Sprintf("%s has %s (%d of %d there)", g.Node, g.Content, all-left, all))
+		p.Say(now, fmt.Sprintf("%s has %s (%d of %d there)", g.Node, g.Content, all-left, all))
 	}
 }
 

@@ -79,8 +79,30 @@ type judged struct {
 	r *Record
 }
 
-// figure returns what a level measures, in the level's unit.
+// figure returns what a level measures, in the level's unit. Of a measure of sites
+// without one, it is that of the branch that is worst.
 func (j judged) figure(l Level) (float64, error) {
+	if !measure(l.Measure).Site || l.Place != "" {
+		return j.one(l)
+	}
+	worst, found, err := 0.0, false, error(nil)
+	for _, site := range j.s.Plan(0).Sites()[1:] {
+		l.Place = site
+		f, ferr := j.one(l)
+		switch {
+		case ferr != nil:
+			err = ferr
+		case !found, l.Op == ">=" && f < worst, l.Op != ">=" && f > worst:
+			worst, found = f, true
+		}
+	}
+	if !found {
+		return 0, err
+	}
+	return worst, nil
+}
+
+func (j judged) one(l Level) (float64, error) {
 	switch l.Measure {
 	case "done", "first":
 		return j.time(l)

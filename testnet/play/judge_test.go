@@ -64,6 +64,8 @@ func TestJudgeMeasures(t *testing.T) {
 		{"first image at branch-a-2 <= 1s", 10, ""},
 		{"copies at branch-a <= 1", 9.5 / 8, ""},
 		{"payload at branch-a <= 1", 9.0 / 8, ""},
+		{"copies <= 1", 9.5 / 8, ""},
+		{"mos >= 4", 3.9, ""},
 		{"uplink <= 1", 10.0 / 8, ""},
 		{"overhead at branch-a <= 1%", 100 * 0.5 / 9, ""},
 		{"wasted <= 1%", 100 * 0.25 / 16, ""},

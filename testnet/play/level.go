@@ -45,7 +45,7 @@ type Measure struct {
 	Units   []Unit
 	Content bool // may be of one content
 	Place   bool // may be of one place
-	Site    bool // that place is a site
+	Site    bool // that place is a site; without one, the branch that is worst counts
 	What    string
 }
 

@@ -296,9 +296,6 @@ func (p *parser) level(words []string) error {
 		}
 		l.Place, words = words[1], words[2:]
 	}
-	if m.Site && l.Place == "" {
-		return fmt.Errorf("%s is of a site: level %s at SITE <=|>=|= FIGURE", m.Name, m.Name)
-	}
 	if len(words) < 2 || !isOp(words[0]) {
 		return fmt.Errorf("want <=, >= or = and a figure, as in: level %s <= ...: %s", l.Name(), examples(m.Units))
 	}

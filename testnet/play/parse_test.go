@@ -117,7 +117,6 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 		{head + "content two from none 5% changed", `no content "none"`},
 		{head + "content two 1MiB priority high", `no priority "high"; there are urgent, normal, background`},
 		{head + "level dune <= 1s", `no measure "dune"; did you mean done?`},
-		{head + "level copies <= 1", "copies is of a site: level copies at SITE"},
 		{head + "level copies at branch-a-1 <= 1", "copies is of a site, and branch-a-1 is none"},
 		{head + "level uplink at branch-a <= 1", "uplink isn't of a place"},
 		{head + "level rss image <= 1MiB", "rss isn't of a content"},

@@ -2,16 +2,43 @@ package play
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/p2pnode/p2pnode/testnet/scenario"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// Machines of the box run this program for their tools.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 6 && os.Args[1] == "sample" {
+		size, _ := strconv.ParseInt(os.Args[3], 10, 64)
+		seed, _ := strconv.ParseUint(os.Args[4], 10, 64)
+		changed, _ := strconv.ParseFloat(strings.TrimSuffix(os.Args[5], "%"), 64)
+		if err := Sample(os.Args[2], File{Size: size, Seed: seed, Changed: changed}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if len(os.Args) == 3 && os.Args[1] == "digest" {
+		d, err := scenario.Digest(os.Args[2])
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		fmt.Println(d)
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // play plays a text in a fake enterprise, in virtual time, and judges it.
 func play(t *testing.T, text string, fiddle func(*fakeBox)) (r *Record, v []Verdict, f *fakeBox) {
