@@ -51,7 +51,7 @@ var tree = layout{
 		"content/store/disk/disktest": "content/store/disk",
 
 		"testnet":             "node/api testnet/box testnet/box/probe testnet/box/spaces testnet/play testnet/scenario",
-		"testnet/bench":       roots + workers + "node testnet/scenario",
+		"testnet/bench":       roots + workers + "node testnet/box testnet/box/spaces testnet/scenario testnet/wan",
 		"testnet/box":         "node/api testnet/scenario testnet/wan",
 		"testnet/box/boxtest": "node/api testnet/box testnet/box/probe testnet/wan",
 		"testnet/box/probe":   "",

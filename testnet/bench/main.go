@@ -4,13 +4,9 @@
 // and memory that takes, and what the parts of it would take alone.
 //
 //	go run ./testnet/bench speed [-size MIB] [-runs N] [-dir DIR] [-veth]
-//	go run ./testnet/bench add   [-size MIB] [-runs N] [-dir DIR]
-//	go run ./testnet/bench idle  [-for D] [-runs N] [-dir DIR]
-//	go run ./testnet/bench profile [-size MIB] [-dir DIR]
-//	go run ./testnet/bench disk  [-size MIB] [-dir DIR]
-//	go run ./testnet/bench pagecache [-size MIB] [-dir DIR]
-//	go run ./testnet/bench difference [-quick] [-live] [-runs N] [-dir DIR] [OLD NEW]
+//	go run ./testnet/bench branch [-link "rate=50mbit delay=20ms"] [-sites N] [-peers N]
 //
+// Without a command it lists all of them; `COMMAND -h` lists a command's flags.
 // Every figure stands beside a baseline of the same run, because machines
 // differ and are busy. README.md keeps the figures that were found.
 package main
@@ -22,17 +18,21 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
+	"text/tabwriter"
 	"time"
 
+	"github.com/p2pnode/p2pnode/bandwidth"
 	"github.com/p2pnode/p2pnode/testnet/scenario"
+	"github.com/p2pnode/p2pnode/testnet/wan"
 )
-
-const usage = "usage: go run ./testnet/bench speed|add|idle|profile|disk|pagecache|difference [flags]"
 
 // options are the flags of all commands.
 type options struct {
-	size int64 // bytes of the sample
+	said string // the command with its flags, as it was typed
+	size int64  // bytes of the sample
 	runs int
 	dir  string
 	veth bool
@@ -42,6 +42,55 @@ type options struct {
 	quick bool
 	live  bool
 	args  []string // two paths, or none
+
+	scene scene // of commands that deliver to sites
+}
+
+// A command is the first word.
+type command struct {
+	name, what string
+	mib        int64 // its -size, unless another is given
+	measure    func(context.Context, *bench) error
+
+	// What stands in for measure if the command sets up its own lab, if any.
+	alone func(context.Context, options) error
+	// deliver gives the command its own scene: it delivers to sites.
+	deliver *scene
+}
+
+var wan50 = wan.Settings{Rate: 50 * bandwidth.MbitPerSecond}
+
+var commands = []command{
+	{name: "speed", what: "a get between two nodes, against a plain stream", mib: 1024, measure: speed},
+	{name: "add", what: "publishing, on two cores", mib: 1024, measure: add},
+	{name: "idle", what: "a node that has nothing to do", mib: 1024, measure: idle},
+	{name: "profile", what: "where the CPU time of a get goes", mib: 1024, measure: profile},
+	{name: "disk", what: "what a get takes on file systems that share blocks, and others (root)", mib: 1024, measure: disk},
+	{name: "pagecache", what: "what seeding leaves of others' page cache (root)", mib: 8192, measure: pagecache},
+	{name: "difference", what: "what a holder of one version fetches to have the next", mib: 1024, alone: difference},
+	{name: "spread", what: "one LAN: from one to all others, against HTTP (root)", mib: 1024, measure: spread, deliver: &scene{sites: 1, peers: 8}},
+	{name: "branch", what: "branches behind links, against HTTP (root)", mib: 100, measure: branch, deliver: &scene{sites: 2, peers: 5, link: wan50}},
+	{name: "update", what: "the same, where all have a version of which 5 % differ (root)", mib: 100, measure: newVersion, deliver: &scene{sites: 2, peers: 5, link: wan50}},
+	{name: "crash", what: "the same, and one is killed again and again (root)", mib: 100, measure: crash, deliver: &scene{sites: 1, peers: 2, link: wan50}},
+	{name: "linkdown", what: "the same, and the links are down for a while (root)", mib: 100, measure: linkdown, deliver: &scene{sites: 1, peers: 2, link: wan50}},
+}
+
+// children are what the program is called as its own child.
+var children = map[string]func(context.Context, []string) error{
+	rawServe: raw, rawFetch: raw,
+	rawWarm:      func(ctx context.Context, args []string) error { return warm(ctx, args[1:]) },
+	rawHTTPServe: rawHTTP, rawHTTPFetch: rawHTTP,
+	rawLimit: limit,
+}
+
+func usage() error {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 4, ' ', 0)
+	for _, c := range commands {
+		fmt.Fprintf(w, "  %s\t%s\n", c.name, c.what)
+	}
+	w.Flush()
+	return errors.New("usage: go run ./testnet/bench COMMAND [flags]; COMMAND -h lists the flags\n" + b.String())
 }
 
 func main() {
@@ -56,47 +105,50 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New(usage)
+		return usage()
 	}
-	switch args[0] {
-	case rawServe, rawFetch: // this program as its own child
-		return raw(ctx, args)
-	case rawWarm:
-		return warm(ctx, args[1:])
-	case inMounts:
-		if args = args[1:]; len(args) == 0 {
-			return errors.New(usage)
-		}
-	case "disk":
+	if child := children[args[0]]; child != nil {
+		return child(ctx, args)
+	}
+	switch {
+	case args[0] == "disk":
 		return mountsOf(ctx, args)
+	case args[0] == inMounts && len(args) > 1:
+		args = args[1:]
 	}
-	var o options
-	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
-	mib := int64(1024)
-	if args[0] == "pagecache" {
-		mib = 8192 // an image, and a machine with an eighth of it in memory
+	i := slices.IndexFunc(commands, func(c command) bool { return c.name == args[0] })
+	if i < 0 {
+		return fmt.Errorf("no command %q; %w", args[0], usage())
 	}
-	size := flags.Int64("size", mib, "MiB of the sample")
-	flags.IntVar(&o.runs, "runs", 3, "how often to measure; medians are printed")
-	flags.StringVar(&o.dir, "dir", "", "where samples and data folders go; /dev/shm leaves the disk out of it; difference keeps its downloads there")
-	flags.BoolVar(&o.veth, "veth", false, "through a pair of network namespaces (root) instead of loopback")
-	flags.DurationVar(&o.idle, "for", time.Minute, "how long an idle node is watched")
-	flags.BoolVar(&o.quick, "quick", false, "difference: the made-up file only, nothing is downloaded")
-	flags.BoolVar(&o.live, "live", false, "difference: have real nodes fetch it, in network namespaces (root)")
-	if err := flags.Parse(args[1:]); err != nil {
+	c := commands[i]
+	o, err := c.parse(args[1:])
+	if err != nil {
 		return err
 	}
-	o.size, o.args = *size<<20, flags.Args()
-	if args[0] == "difference" {
-		return difference(ctx, o)
+	if c.alone != nil {
+		return c.alone(ctx, o)
 	}
-	measure := map[string]func(context.Context, *bench) error{
-		"speed": speed, "add": add, "idle": idle, "profile": profile, "disk": disk, "pagecache": pagecache,
-	}[args[0]]
-	if measure == nil {
-		return fmt.Errorf("no command %q; %s", args[0], usage)
+	return o.with(ctx, c.measure)
+}
+
+// parse reads the flags of a command.
+func (c *command) parse(args []string) (o options, err error) {
+	flags := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	size := flags.Int64("size", c.mib, "`MiB` of the sample")
+	flags.IntVar(&o.runs, "runs", 3, "how often to measure; medians are printed")
+	flags.StringVar(&o.dir, "dir", "", "where samples and data folders go; /dev/shm leaves the disk out of it; difference keeps its downloads there")
+	if c.deliver == nil {
+		flags.BoolVar(&o.veth, "veth", false, "through a pair of network namespaces (root) instead of loopback")
+		flags.DurationVar(&o.idle, "for", time.Minute, "how long an idle node is watched")
+		flags.BoolVar(&o.quick, "quick", false, "difference: the made-up file only, nothing is downloaded")
+		flags.BoolVar(&o.live, "live", false, "difference: have real nodes fetch it, in network namespaces (root)")
+	} else {
+		o.scene = *c.deliver
+		o.scene.flags(flags)
 	}
-	return o.with(ctx, measure)
+	err = flags.Parse(args)
+	o.size, o.args, o.said = *size<<20, flags.Args(), strings.Join(append([]string{c.name}, args...), " ")
+	return o, err
 }
 
 // bench is what a measurement runs with.
@@ -109,6 +161,12 @@ type bench struct {
 	here, there *scenario.Space
 	addr        string
 	table       table
+
+	// Of commands that deliver to sites: the table is what p2pnode takes, http what
+	// plain HTTP does. late packets of all there were came out of the emulator not as
+	// asked.
+	http          table
+	late, packets int64
 }
 
 // with sets up a lab, measures, prints, and takes all away.
@@ -118,7 +176,7 @@ func (o options) with(ctx context.Context, measure func(context.Context, *bench)
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := room(dir, o.size); err != nil {
+	if err := room(dir, o.size, max(5, 3*o.scene.sites*o.scene.peers+6)); err != nil {
 		return err
 	}
 	binary, err := scenario.Build(ctx, dir)
@@ -138,6 +196,9 @@ func (o options) with(ctx context.Context, measure func(context.Context, *bench)
 	if err := measure(ctx, b); err != nil {
 		return fmt.Errorf("%w\n%s", err, b.lab.Logs())
 	}
-	b.table.print(os.Stdout)
-	return nil
+	if o.scene.sites == 0 {
+		b.table.print(os.Stdout)
+		return nil
+	}
+	return b.compare(os.Stdout)
 }

@@ -2,7 +2,10 @@
 
 package main
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // Who asks for the tag netns has to be root: these tests don't skip. Each
 // command fails by itself if a figure is off its goal.
@@ -16,5 +19,18 @@ func TestNetDifferenceIsWhatNodesFetch(t *testing.T) {
 func TestNetGetTakesOneCopyWhereDisksCanShare(t *testing.T) {
 	if err := run(t.Context(), []string{"disk", "-size", "64", "-dir", t.TempDir()}); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestNetEachDeliveryIsMeasured(t *testing.T) {
+	for _, args := range []string{
+		"spread -peers 3 -rate 1gbit", "branch -peers 2", "update -peers 2", "crash -kills 2", "linkdown -down 2s",
+	} {
+		t.Run(args, func(t *testing.T) {
+			// Copies are compared by the command itself.
+			if err := run(t.Context(), append(strings.Fields(args), "-size", "8", "-runs", "1", "-dir", t.TempDir())); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

@@ -55,8 +55,45 @@ func (t *table) print(to io.Writer) {
 	fmt.Fprintln(w, "|---\t|---\t|---\t|---\t|---\t|")
 	for _, name := range t.names {
 		r := t.rows[name]
-		f := slices.Sorted(slices.Values(r.figures))
-		fmt.Fprintf(w, "| %s\t| %.4g\t| %.4g to %.4g\t| %s\t| %d\t|\n", name, f[len(f)/2], f[0], f[len(f)-1], r.unit, len(f))
+		median, least, most := r.spread()
+		fmt.Fprintf(w, "| %s\t| %.4g\t| %.4g to %.4g\t| %s\t| %d\t|\n", name, median, least, most, r.unit, len(r.figures))
+	}
+	w.Flush()
+}
+
+// spread returns the median of the figures, of an even number the upper one, and
+// the least and most of them.
+func (r *row) spread() (median, least, most float64) {
+	f := slices.Sorted(slices.Values(r.figures))
+	return f[len(f)/2], f[0], f[len(f)-1]
+}
+
+// compare writes two tables side by side, as Markdown. A row that one of them lacks
+// has a dash there.
+func compare(to io.Writer, names [2]string, tables [2]*table) {
+	w := tabwriter.NewWriter(to, 0, 0, 1, ' ', 0)
+	fmt.Fprintf(w, "| what\t| %s\t| least to most\t| %s\t| least to most\t| unit\t|\n", names[0], names[1])
+	fmt.Fprintln(w, "|---\t|---\t|---\t|---\t|---\t|---\t|")
+	all := slices.Clone(tables[0].names)
+	for _, name := range tables[1].names {
+		if tables[0].rows[name] == nil {
+			all = append(all, name)
+		}
+	}
+	for _, name := range all {
+		fmt.Fprintf(w, "| %s", name)
+		unit := ""
+		for _, t := range tables {
+			r := t.rows[name]
+			if r == nil {
+				fmt.Fprint(w, "\t| –\t| ")
+				continue
+			}
+			median, least, most := r.spread()
+			fmt.Fprintf(w, "\t| %.4g\t| %.4g to %.4g", median, least, most)
+			unit = r.unit
+		}
+		fmt.Fprintf(w, "\t| %s\t|\n", unit)
 	}
 	w.Flush()
 }
@@ -70,11 +107,11 @@ func machine(to io.Writer) {
 		cpuModel(), runtime.NumCPU(), unix.ByteSliceToString(u.Release[:]), runtime.Version(), strings.Join(strings.Fields(string(load))[:1], ""))
 }
 
-// room fails unless dir can hold a measurement of size: the sample, the two
-// stores and the user's copy, and as much again as a reserve. A file system in
+// room fails unless dir can hold a measurement of size so many times: the sample,
+// the stores and the users' copies, and a reserve. A file system in
 // memory says how much it might hold, not how much there is: past that the
 // kernel ends processes, and not only ours.
-func room(dir string, size int64) error {
+func room(dir string, size int64, copies int) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil {
 		return fmt.Errorf("space in %s: %w", dir, err)
@@ -87,7 +124,7 @@ func room(dir string, size int64) error {
 		}
 		free = min(free, int64(m.Freeram)*int64(m.Unit))
 	}
-	if need := 5 * size; free < need {
+	if need := int64(copies) * size; free < need {
 		return fmt.Errorf("%s has %d MiB of room, %d are needed: give a smaller -size or another -dir", dir, free>>20, need>>20)
 	}
 	return nil

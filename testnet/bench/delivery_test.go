@@ -1,0 +1,178 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/p2pnode/p2pnode/bandwidth"
+	"github.com/p2pnode/p2pnode/testnet/scenario"
+)
+
+// A download asks for the rest after an answer that broke off, after one that came
+// to a halt, and in a process that finds the begin of a file.
+func TestDownloadGoesOn(t *testing.T) {
+	dir := t.TempDir()
+	path, out := filepath.Join(dir, "file"), filepath.Join(dir, "out")
+	const size = 1 << 20
+	if err := scenario.Sample(path, size, 1); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var asked []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		asked = append(asked, r.Header.Get("Range"))
+		n := len(asked)
+		mu.Unlock()
+		rest := func(from int) {
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, size-1, size))
+			w.Header().Set("Content-Length", fmt.Sprint(size-from))
+			w.WriteHeader(http.StatusPartialContent)
+		}
+		switch n {
+		case 1: // breaks off
+			rest(1000)
+			_, _ = w.Write(text[1000:3000])
+		case 2: // comes to a halt
+			rest(3000)
+			_, _ = w.Write(text[3000:6000])
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		default:
+			http.ServeFile(w, r, path)
+		}
+	}))
+	defer s.Close()
+	if err := os.WriteFile(out, text[:1000], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(text)
+	d := download{url: s.URL, out: out, size: size, digest: hex.EncodeToString(sum[:]), stall: 200 * time.Millisecond, pause: time.Millisecond}
+	if err := d.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(out); err != nil || !bytes.Equal(got, text) {
+		t.Errorf("%d bytes that differ (%v)", len(got), err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(asked) < 3 || !slices.Equal(asked[:3], []string{"bytes=1000-", "bytes=3000-", "bytes=6000-"}) {
+		t.Errorf("asked for %q", asked)
+	}
+	d = download{url: s.URL, out: out, size: size, digest: strings.Repeat("0", 64)}
+	if err := d.run(t.Context()); err == nil {
+		t.Error("a wrong checksum is no error")
+	}
+}
+
+func TestFiguresOfADelivery(t *testing.T) {
+	d := delivery{
+		size: 100 * mib, took: []time.Duration{20 * time.Second, 10 * time.Second},
+		in: []int64{210 * mib, 105 * mib}, out: []int64{mib, 2 * mib}, uplink: 315 * mib,
+		cpu: 400 * time.Millisecond, peak: 50 * mib, disk: 402 * mib, lanShare: 0.25,
+	}
+	var ours, http table
+	d.rows(&ours, 8*time.Second)
+	d.lanShare = math.NaN()
+	d.took[1] = 30 * time.Second
+	d.rows(&http, 8*time.Second)
+	d.took[1] = 32 * time.Second
+	d.rows(&http, 8*time.Second)
+	var out strings.Builder
+	compare(&out, [2]string{"p2pnode", "plain HTTP"}, [2]*table{&ours, &http})
+	want := strings.TrimPrefix(`
+| what | p2pnode | least to most | plain HTTP | least to most | unit |
+|--- |--- |--- |--- |--- |--- |
+| time to all | 20 | 20 to 20 | 32 | 30 to 32 | s |
+| time to all over the wire's best | 2.5 | 2.5 to 2.5 | 4 | 3.75 to 4 | |
+| time to the first | 10 | 10 to 10 | 20 | 20 to 20 | s |
+| WAN bytes to a site | 2.1 | 1.05 to 2.1 | 2.1 | 1.05 to 2.1 | copies |
+| WAN bytes from a site | 0.02 | 0.01 to 0.02 | 0.02 | 0.01 to 0.02 | copies |
+| bytes out of the publisher's site | 3.15 | 3.15 to 3.15 | 3.15 | 3.15 to 3.15 | copies |
+| fetched from other members of the site | 25 | 25 to 25 | – | | % |
+| CPU of all processes, by what was delivered | 2.048 | 2.048 to 2.048 | 2.048 | 2.048 to 2.048 | s/GiB |
+| peak RSS, of the largest process | 50 | 50 to 50 | 50 | 50 to 50 | MiB |
+| disk of a member | 2.01 | 2.01 to 2.01 | 2.01 | 2.01 to 2.01 | copies |
+`, "\n")
+	var got strings.Builder
+	for line := range strings.Lines(out.String()) {
+		got.WriteString(strings.Join(strings.Fields(line), " ") + "\n")
+	}
+	if got.String() != want {
+		t.Errorf("printed\n%s\nwant\n%s", got.String(), want)
+	}
+}
+
+func TestKillsAreSpreadOverTheContent(t *testing.T) {
+	for seed := range uint64(100) {
+		at := points(rand.New(rand.NewPCG(seed, 0)), 5, 1000)
+		if len(at) != 5 || !slices.IsSorted(at) || at[0] < 0 || at[4] >= 900 {
+			t.Errorf("seed %d: %v, want 5 ascending below 900", seed, at)
+		}
+	}
+}
+
+func TestWireTimeIsWithoutHeaders(t *testing.T) {
+	if got := wireTime(100*mib, 50*bandwidth.MbitPerSecond); got.Round(time.Millisecond) != 16777*time.Millisecond {
+		t.Errorf("100 MiB at 50 Mbit/s take %v", got)
+	}
+	if got := wireTime(1, 0); got != 0 {
+		t.Errorf("at no rate: %v, want 0", got)
+	}
+}
+
+func TestDiskCountsAFileOfTwoNamesOnce(t *testing.T) {
+	dir := t.TempDir()
+	const size = 1 << 20
+	if err := scenario.Sample(filepath.Join(dir, "a"), size, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(filepath.Join(dir, "a"), filepath.Join(dir, "b")); err != nil {
+		t.Fatal(err)
+	}
+	got, err := diskOf(dir, filepath.Join(dir, "b"), filepath.Join(dir, "not there"))
+	if err != nil || got < size || got > size+64<<10 {
+		t.Errorf("%d bytes (%v), want little more than %d", got, err, size)
+	}
+}
+
+func TestFlagsChangeTheScene(t *testing.T) {
+	at := func(name string) *command {
+		i := slices.IndexFunc(commands, func(c command) bool { return c.name == name })
+		return &commands[i]
+	}
+	o, err := at("branch").parse([]string{"-peers", "20", "-link", "rate=10mbit delay=20ms", "-size", "8"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := o.scene.plan()
+	if p.Branches != 2 || p.Peers != 20 || p.Up.Delay != 20*time.Millisecond || p.Down.Rate != p.Up.Rate || p.HQUp.Rate != 0 || o.size != 8*mib {
+		t.Errorf("%+v, %+v", o, p)
+	}
+	if again, err := at("branch").parse(nil); err != nil || again.scene.peers != 5 || again.scene.link.Rate != 50*bandwidth.MbitPerSecond {
+		t.Errorf("without flags: %+v (%v): what one parse sets stays", again, err)
+	}
+	o, err = at("spread").parse([]string{"-rate", "1gbit"})
+	if err != nil || o.scene.rate != bandwidth.GbitPerSecond || o.said != "spread -rate 1gbit" {
+		t.Errorf("%+v (%v)", o, err)
+	}
+}
