@@ -50,12 +50,13 @@ var tree = layout{
 
 		"content/store/disk/disktest": "content/store/disk",
 
-		"testnet":             "node/api testnet/box testnet/box/probe testnet/box/spaces testnet/play testnet/scenario",
+		"testnet":             "bandwidth node/api testnet/box testnet/box/probe testnet/box/spaces testnet/chaos testnet/play testnet/scenario testnet/wan",
 		"testnet/bench":       roots + workers + "node testnet/box testnet/box/spaces testnet/scenario testnet/wan",
 		"testnet/box":         "node/api testnet/scenario testnet/wan",
 		"testnet/box/boxtest": "node/api testnet/box testnet/box/probe testnet/wan",
 		"testnet/box/probe":   "",
 		"testnet/box/spaces":  "node/api testnet/box testnet/scenario testnet/wan",
+		"testnet/chaos":       "bandwidth node/api testnet/box testnet/scenario testnet/wan",
 		"testnet/play":        "node/api testnet/box testnet/plot testnet/scenario testnet/wan",
 		"testnet/plot":        "",
 		"testnet/scenario":    roots + workers + "node",
@@ -64,11 +65,11 @@ var tree = layout{
 
 	// What tests may import beside that.
 	inTests: map[string]string{
-		"testnet/box/spaces": "testnet/box/boxtest",
 		"content/car":        "content/store/storetest",
 		"content/store":      "content/store/storetest content/store/disk/disktest",
 		"node":               "content/store/disk/disktest",
 		"node/gateway":       "content/car content/store/storetest",
+		"testnet/box/spaces": "testnet/box/boxtest",
 		"testnet/play":       "testnet/box/spaces",
 	},
 
@@ -102,6 +103,7 @@ var tree = layout{
 		"testnet/bench":       "output of processes it started",
 		"testnet/box/boxtest": "output of processes it started",
 		"testnet/box/probe":   "it writes JSON and reads none",
+		"testnet/chaos":       "output of processes it started",
 		"testnet/scenario":    "output of processes it started",
 	},
 

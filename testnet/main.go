@@ -16,6 +16,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/p2pnode/p2pnode/testnet/box/probe"
+	"github.com/p2pnode/p2pnode/testnet/chaos"
 )
 
 // A command is the first word behind `testnet`.
@@ -28,12 +29,15 @@ type command struct {
 }
 
 var commands = []command{
+	{name: "chaos", what: "break the testnet at random under load, see that nothing is lost", run: breakIt},
+	{name: chaos.ToolName, tool: true, run: func(_ context.Context, args []string) error { return chaos.Tool(args, os.Stdout) }},
 	{name: "smoke", what: "start 2 sites in containers, spread a file, take all away", run: func(ctx context.Context, args []string) error { return smoke(ctx, os.Stdout) }},
 	{name: "scenario", what: "play scenarios (what happens when) and hold them against their levels", run: func(ctx context.Context, args []string) error { return playScenarios(ctx, args, os.Stdout) }},
 	{name: "sample", tool: true, run: func(_ context.Context, args []string) error { return makeSample(args) }},
 	{name: "digest", tool: true, run: func(_ context.Context, args []string) error { return digestOf(args, os.Stdout) }},
 	{name: probe.Name, tool: true, run: func(ctx context.Context, args []string) error { return probe.Main(ctx, args, os.Stdout) }},
 	{name: "tally", what: "read `go test -json` from stdin, print what matters of it", run: func(_ context.Context, args []string) error { return tally(os.Stdin, os.Stdout) }},
+	{name: "router", tool: true, run: router},
 }
 
 // exit codes beside 1: those of p2pnode.

@@ -32,3 +32,15 @@ func (e *Emulator) Close() error { return nil }
 
 // RealTime returns an error.
 func RealTime() error { return errSystem }
+
+// A Router needs Linux.
+type Router struct{}
+
+// NewRouter returns an error.
+func NewRouter(RouterConfig) (*Router, error) { return nil, errSystem }
+
+// Run returns an error.
+func (r *Router) Run(context.Context) error { return errSystem }
+
+// Close does nothing.
+func (r *Router) Close() error { return nil }

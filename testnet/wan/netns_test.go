@@ -9,9 +9,13 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -278,4 +282,88 @@ func TestNetRouter(t *testing.T) {
 			t.Errorf("direction %d: the fastest took %v, want %v", c.d, fastest, c.want)
 		}
 	}
+}
+
+// Two sites and the WAN between them, a Router each: routes, addresses and links
+// as they are asked for, changed while it runs.
+func TestNetRoutersOfTwoSites(t *testing.T) {
+	wan := newSpace(t)
+	ip(t, "-n", wan, "link", "add", "br0", "type", "bridge")
+	ip(t, "-n", wan, "link", "set", "br0", "up")
+	var hosts []string
+	var controls []*Control
+	for i := range 2 {
+		host, space := newSpace(t), newSpace(t)
+		hosts = append(hosts, host)
+		leg := fmt.Sprintf("leg%d", i)
+		ip(t, "link", "add", leg, "netns", space, "type", "veth", "peer", "name", leg, "netns", wan)
+		ip(t, "-n", wan, "link", "set", leg, "master", "br0", "up")
+		ip(t, "link", "add", "lan", "netns", space, "type", "veth", "peer", "name", "eth0", "netns", host)
+		ip(t, "-n", space, "addr", "add", fmt.Sprintf("10.78.0.1%d/24", i), "dev", leg)
+		// As Docker does it: the gateway's address isn't the router's yet.
+		ip(t, "-n", space, "addr", "add", fmt.Sprintf("10.78.%d.253/24", i+1), "dev", "lan")
+		ip(t, "-n", space, "link", "set", leg, "up")
+		ip(t, "-n", space, "link", "set", "lan", "up")
+		ip(t, "-n", host, "addr", "add", fmt.Sprintf("10.78.%d.2/24", i+1), "dev", "eth0")
+		ip(t, "-n", host, "link", "set", "eth0", "up")
+		ip(t, "-n", host, "route", "add", "default", "via", fmt.Sprintf("10.78.%d.254", i+1))
+		route, err := ParseRoute(fmt.Sprintf("10.78.%d.0/24=10.78.0.1%d", 2-i, 1-i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		controls = append(controls, routerIn(t, space, RouterConfig{
+			LAN:      netip.MustParsePrefix(fmt.Sprintf("10.78.%d.254/24", i+1)),
+			WAN:      netip.MustParsePrefix(fmt.Sprintf("10.78.0.1%d/24", i)),
+			Settings: [2]Settings{parsed(t, "delay=10ms"), parsed(t, "delay=5ms")},
+			Classes:  []Class{mustClass(t, "ping proto=icmp host=10.78.0.0/16")},
+			Routes:   []Route{route},
+		}))
+	}
+	fastest := func() time.Duration {
+		t.Helper()
+		out, err := exec.Command("ip", "netns", "exec", hosts[0], "ping", "-q", "-i", "0.01", "-W", "2", "-c", "20", "10.78.2.2").CombinedOutput()
+		m := regexp.MustCompile(`= ([0-9.]+)/`).FindSubmatch(out)
+		if err != nil || m == nil {
+			t.Fatalf("ping: %v: %s", err, out)
+		}
+		ms, _ := strconv.ParseFloat(string(m[1]), 64)
+		return time.Duration(ms * float64(time.Millisecond))
+	}
+	const once = 2 * (10 + 5) * time.Millisecond // up and down, there and back
+	if got := fastest(); got < once || got > once+2*time.Millisecond {
+		t.Errorf("a round trip takes %v, want %v", got, once)
+	}
+	if err := controls[1].Set(t.Context(), Back, parsed(t, "delay=45ms")); err != nil {
+		t.Fatal(err)
+	}
+	if got := fastest(); got < once+40*time.Millisecond || got > once+42*time.Millisecond {
+		t.Errorf("a round trip takes %v, want %v: what comes to the second site has 40 ms more", got, once+40*time.Millisecond)
+	}
+	s, err := controls[0].State(t.Context(), Forth)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := s.Counts.Classes[0]; c.Class != "ping" || c.Delivered.Packets != 40 {
+		t.Errorf("the first site's link has carried %+v, want 40 pings", s.Counts)
+	}
+}
+
+// routerIn runs a Router in a space until the test ends.
+func routerIn(t *testing.T, space string, cfg RouterConfig) *Control {
+	t.Helper()
+	cfg.Control = filepath.Join(t.TempDir(), "control")
+	var r *Router
+	if err := inSpace(space, func() (err error) { r, err = NewRouter(cfg); return err }); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := errors.Join(<-ended, inSpace(space, r.Close)); err != nil {
+			t.Error(err)
+		}
+	})
+	return NewControl(cfg.Control)
 }
