@@ -50,7 +50,7 @@ var tree = layout{
 
 		"content/store/disk/disktest": "content/store/disk",
 
-		"testnet":             "bandwidth node/api testnet/box testnet/box/probe testnet/box/spaces testnet/chaos testnet/play testnet/scenario testnet/wan",
+		"testnet":             "bandwidth node/api testnet/box testnet/box/probe testnet/box/spaces testnet/chaos testnet/compose testnet/compose/inside testnet/play testnet/scenario testnet/wan",
 		"testnet/bench":       roots + workers + "node testnet/box testnet/box/spaces testnet/scenario testnet/wan",
 		"testnet/box":         "node/api testnet/scenario testnet/wan",
 		"testnet/box/boxtest": "node/api testnet/box testnet/box/probe testnet/wan",
