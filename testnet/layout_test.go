@@ -50,17 +50,19 @@ var tree = layout{
 
 		"content/store/disk/disktest": "content/store/disk",
 
-		"testnet":             "bandwidth node/api testnet/box testnet/box/probe testnet/box/spaces testnet/chaos testnet/compose testnet/compose/inside testnet/play testnet/scenario testnet/wan",
-		"testnet/bench":       roots + workers + "node testnet/box testnet/box/spaces testnet/scenario testnet/wan",
-		"testnet/box":         "node/api testnet/scenario testnet/wan",
-		"testnet/box/boxtest": "node/api testnet/box testnet/box/probe testnet/wan",
-		"testnet/box/probe":   "",
-		"testnet/box/spaces":  "node/api testnet/box testnet/scenario testnet/wan",
-		"testnet/chaos":       "bandwidth node/api testnet/box testnet/scenario testnet/wan",
-		"testnet/play":        "node/api testnet/box testnet/plot testnet/scenario testnet/wan",
-		"testnet/plot":        "",
-		"testnet/scenario":    roots + workers + "node",
-		"testnet/wan":         "bandwidth",
+		"testnet":                "bandwidth node/api testnet/box testnet/box/probe testnet/box/spaces testnet/chaos testnet/compose testnet/compose/inside testnet/play testnet/scenario testnet/wan",
+		"testnet/bench":          roots + workers + "node testnet/box testnet/box/spaces testnet/scenario testnet/wan",
+		"testnet/box":            "node/api testnet/scenario testnet/wan",
+		"testnet/box/boxtest":    "node/api testnet/box testnet/box/probe testnet/wan",
+		"testnet/box/probe":      "",
+		"testnet/box/spaces":     "node/api testnet/box testnet/scenario testnet/wan",
+		"testnet/chaos":          "bandwidth node/api testnet/box testnet/scenario testnet/wan",
+		"testnet/compose":        "node/api testnet/box testnet/compose/inside testnet/scenario testnet/wan",
+		"testnet/compose/inside": "node/api testnet/scenario",
+		"testnet/play":           "node/api testnet/box testnet/plot testnet/scenario testnet/wan",
+		"testnet/plot":           "",
+		"testnet/scenario":       roots + workers + "node",
+		"testnet/wan":            "bandwidth",
 	},
 
 	// What tests may import beside that.
@@ -97,14 +99,16 @@ var tree = layout{
 
 	// These import a decoder and yet read no foreign bytes.
 	own: map[string]string{
-		"cmd/p2pnode":         "answers of its own node, over a socket that only its group can serve",
-		"node/flow":           "a hash, as the seed of an order",
-		"testnet":             "output of the go command and of docker",
-		"testnet/bench":       "output of processes it started",
-		"testnet/box/boxtest": "output of processes it started",
-		"testnet/box/probe":   "it writes JSON and reads none",
-		"testnet/chaos":       "output of processes it started",
-		"testnet/scenario":    "output of processes it started",
+		"cmd/p2pnode":            "answers of its own node, over a socket that only its group can serve",
+		"node/flow":              "a hash, as the seed of an order",
+		"testnet":                "output of the go command and of docker",
+		"testnet/bench":          "output of processes it started",
+		"testnet/box/boxtest":    "output of processes it started",
+		"testnet/box/probe":      "it writes JSON and reads none",
+		"testnet/chaos":          "output of processes it started",
+		"testnet/compose":        "output of docker and of containers it started",
+		"testnet/compose/inside": "requests of whoever is on this machine, as the node behind reads them; what a container of ours says of itself",
+		"testnet/scenario":       "output of processes it started",
 	},
 
 	// A test may be skipped for these reasons only. CI has root and Docker, so

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -29,9 +30,13 @@ type command struct {
 }
 
 var commands = []command{
+	{name: "up", what: "start the enterprise in a box, in containers", run: up},
+	{name: "verify", what: "publish a file in it, and see that it arrives everywhere as it should", run: verify},
+	{name: "link", what: "show the links of its sites, change, cut and heal them", run: link},
+	{name: "down", what: "take it away, whatever became of it", run: down},
+	{name: "smoke", what: "up, verify and down of a small one", run: smoke},
 	{name: "chaos", what: "break the testnet at random under load, see that nothing is lost", run: breakIt},
 	{name: chaos.ToolName, tool: true, run: func(_ context.Context, args []string) error { return chaos.Tool(args, os.Stdout) }},
-	{name: "smoke", what: "start 2 sites in containers, spread a file, take all away", run: func(ctx context.Context, args []string) error { return smoke(ctx, os.Stdout) }},
 	{name: "scenario", what: "play scenarios (what happens when) and hold them against their levels", run: func(ctx context.Context, args []string) error { return playScenarios(ctx, args, os.Stdout) }},
 	{name: "sample", tool: true, run: func(_ context.Context, args []string) error { return makeSample(args) }},
 	{name: "digest", tool: true, run: func(_ context.Context, args []string) error { return digestOf(args, os.Stdout) }},
@@ -65,7 +70,7 @@ func run(ctx context.Context, args []string) error {
 		usage(os.Stdout)
 		return nil
 	}
-	for _, c := range commands {
+	for _, c := range slices.Concat(commands, insideCommands) {
 		if c.name == args[0] {
 			return c.run(ctx, args[1:])
 		}

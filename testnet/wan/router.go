@@ -24,7 +24,7 @@ type RouterConfig struct {
 	Settings [2]Settings // Forth is from the LAN to the WAN
 	Classes  []Class
 	Seed     uint64
-	Routes   []Route // to the other sites
+	Routes   []Route // to the other sites; there will be no default one
 
 	// Control is the path of the unix socket that Control speaks to. Whoever may
 	// write to it may change the link. What is there of an earlier router is

@@ -45,6 +45,9 @@ func NewRouter(cfg RouterConfig) (_ *Router, err error) {
 			return nil, err
 		}
 	}
+	if err := noDefault(); err != nil {
+		return nil, err
+	}
 	r.emulator, err = New(Config{
 		Ends:     [2]End{{Device: "link-lan", From: from[Forth]}, {Device: "link-wan", From: from[Back]}},
 		Settings: cfg.Settings,
@@ -168,6 +171,16 @@ func addRoute(r Route) error {
 	body = attribute(body, unix.RTA_GATEWAY, r.Via.AsSlice())
 	if err := netlink(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, body); err != nil {
 		return fmt.Errorf("route %v by way of %v: %w; in a container it needs --cap-add NET_ADMIN", r.To, r.Via, err)
+	}
+	return nil
+}
+
+// noDefault takes away the route that Docker gives every container. What is for none
+// of the sites is answered with "unreachable", and leaves the box by no way.
+func noDefault() error {
+	body := []byte{unix.AF_INET, 0, 0, 0, unix.RT_TABLE_MAIN, 0, unix.RT_SCOPE_NOWHERE, 0, 0, 0, 0, 0}
+	if err := netlink(unix.RTM_DELROUTE, 0, body); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("take away the default route: %w", err)
 	}
 	return nil
 }

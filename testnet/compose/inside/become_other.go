@@ -1,0 +1,5 @@
+//go:build !unix
+
+package inside
+
+func become([]string) error { return errContainers }

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"time"
+
+	"github.com/p2pnode/p2pnode/testnet/compose"
+)
+
+const downHelp = `Take the testnet away: containers, networks, volumes, the image, temporary folders,
+and what a command that was killed has left of them.
+
+Usage:
+  go run ./testnet down
+`
+
+func down(ctx context.Context, args []string) error {
+	if _, err := flags("down", downHelp, args, func(*flag.FlagSet) {}); errors.Is(err, flag.ErrHelp) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return takeDown(ctx, teller())
+}
+
+func takeDown(ctx context.Context, say func(string, ...any)) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	removed, err := compose.Down(ctx)
+	if err != nil {
+		return err
+	}
+	if removed == (compose.Removal{}) {
+		say("no testnet stands here, and nothing is left of one")
+	} else {
+		say("taken away: %v", removed)
+	}
+	return nil
+}
