@@ -71,7 +71,7 @@ func New(h host.Host, cfg Config, log *zap.Logger) (_ *DHT, err error) {
 			err = errors.Join(err, d.Close())
 		}
 	}()
-	store, err := openStore(cfg.Dir, log)
+	store, err := newMending(cfg.Dir, log, func() (ds.Batching, error) { return openStore(cfg.Dir, log) })
 	if err != nil {
 		return nil, err
 	}
@@ -158,17 +158,24 @@ func (d *DHT) Close() error {
 
 func (d *DHT) close() error {
 	var errs []error
+	add := func(err error) {
+		if err != nil && noRoom(err) { // a hint for the next start is lost, no more
+			d.log.Warn("what is announced can't be noted", zap.Error(err))
+			return
+		}
+		errs = append(errs, err)
+	}
 	if d.prov != nil {
-		errs = append(errs, d.prov.Close())
+		add(d.prov.Close())
 	}
 	if d.keys != nil {
-		errs = append(errs, d.keys.Close())
+		add(d.keys.Close())
 	}
 	if d.kad != nil {
-		errs = append(errs, d.kad.Close())
+		add(d.kad.Close())
 	}
 	if d.store != nil {
-		errs = append(errs, d.store.Close())
+		add(d.store.Close())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("leave the DHT: %w", err)
