@@ -85,21 +85,27 @@ func stateOf(pid int) (byte, error) {
 }
 
 // fill makes or remakes a file in a file system so that so many bytes stay free.
+// Others may take some of them meanwhile: then it leaves less.
 func fill(dir, file string, free int64) error {
-	if err := os.RemoveAll(file); err != nil {
-		return err
+	for {
+		if err := os.RemoveAll(file); err != nil {
+			return err
+		}
+		var st unix.Statfs_t
+		if err := unix.Statfs(dir, &st); err != nil {
+			return fmt.Errorf("ask for the space in %s: %w", dir, err)
+		}
+		size := int64(st.Bavail)*int64(st.Bsize) - free
+		if size <= 0 {
+			return nil // there is less already
+		}
+		f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		err = errors.Join(unix.Fallocate(int(f.Fd()), 0, 0, size), f.Close())
+		if !errors.Is(err, unix.ENOSPC) {
+			return err
+		}
 	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return fmt.Errorf("ask for the space in %s: %w", dir, err)
-	}
-	size := int64(st.Bavail)*int64(st.Bsize) - free
-	if size <= 0 {
-		return nil // there is less already
-	}
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	return errors.Join(unix.Fallocate(int(f.Fd()), 0, 0, size), f.Close())
 }
