@@ -2,15 +2,19 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
 	"github.com/p2pnode/p2pnode/bandwidth"
 	"github.com/p2pnode/p2pnode/testnet/box"
+	"github.com/p2pnode/p2pnode/testnet/box/spaces"
 	"github.com/p2pnode/p2pnode/testnet/chaos"
+	"github.com/p2pnode/p2pnode/testnet/scenario"
 	"github.com/p2pnode/p2pnode/testnet/wan"
 )
 
@@ -19,32 +23,41 @@ type chaosFlags struct {
 	minutes  float64
 	plan     box.Plan
 	planOnly bool
+	on       string
+	json     bool
+	out      string // file for the result
+	race     bool
 }
 
-// breakIt is the command chaos.
-func breakIt(_ context.Context, args []string) error {
-	f := chaosFlags{plan: chaosBox()}
+func parseChaos(args []string) (f chaosFlags, err error) {
+	f.plan = chaosBox()
 	set := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	set.Float64Var(&f.minutes, "minutes", 5, "how long faults and load last")
 	set.Uint64Var(&f.plan.Seed, "seed", 0, "of everything random (default: another one each time)")
 	set.IntVar(&f.plan.Branches, "sites", f.plan.Branches, "branches, beside HQ")
 	set.IntVar(&f.plan.Peers, "peers", f.plan.Peers, "endpoints of each branch")
 	set.BoolVar(&f.planOnly, "plan", false, "print the timeline and do nothing")
-	if err := set.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return nil
-	} else if err != nil || set.NArg() > 0 {
-		return fmt.Errorf("%w: chaos %v", errUsage, args)
+	set.StringVar(&f.on, "on", onSpaces, "what the testnet is made of: spaces, for network namespaces")
+	set.BoolVar(&f.json, "json", false, "print the result as JSON on stdout, what happens on stderr")
+	set.StringVar(&f.out, "out", "", "file to write the result to, as JSON")
+	set.BoolVar(&f.race, "race", false, "run nodes with the race detector (needs gcc; memory isn't judged then)")
+	if err := set.Parse(args); err != nil {
+		return f, err
+	}
+	if set.NArg() > 0 {
+		return f, fmt.Errorf("chaos: %q is no flag", set.Arg(0))
+	}
+	if f.on != onSpaces {
+		return f, fmt.Errorf("chaos: --on %s: want %s", f.on, onSpaces)
 	}
 	if f.plan.Seed == 0 {
 		f.plan.Seed = uint64(time.Now().UnixNano()) % 1_000_000
 	}
-	t, err := chaos.Make(f.plan, time.Duration(f.minutes*float64(time.Minute)))
-	if err != nil {
-		return fmt.Errorf("%w: %w", errUsage, err)
-	}
-	fmt.Fprint(os.Stdout, t)
-	return nil
+	return f, nil
 }
+
+// What a testnet can be made of.
+const onSpaces = "spaces"
 
 // chaosBox is what chaos breaks by default: links that several gets fill, and disks
 // that have room for all that is published.
@@ -52,4 +65,120 @@ func chaosBox() box.Plan {
 	branch := wan.Settings{Rate: 50 * bandwidth.MbitPerSecond, Delay: 10 * time.Millisecond}
 	hq := wan.Settings{Rate: 200 * bandwidth.MbitPerSecond, Delay: 5 * time.Millisecond}
 	return box.Plan{Branches: 2, Peers: 3, Up: branch, Down: branch, HQUp: hq, HQDown: hq, Disk: 512 << 20}
+}
+
+// breakIt is the command chaos.
+func breakIt(ctx context.Context, args []string) error {
+	f, err := parseChaos(args)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	t, err := chaos.Make(f.plan, time.Duration(f.minutes*float64(time.Minute)))
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	if f.planOnly {
+		_, err := fmt.Fprint(os.Stdout, t)
+		return err
+	}
+	if err := spaces.Alone(); err != nil {
+		return err
+	}
+	talk := io.Writer(os.Stdout)
+	if f.json {
+		talk = os.Stderr
+	}
+	fmt.Fprintf(talk, "chaos: seed %d, %v, %d branches of %d endpoints, %d faults\n", f.plan.Seed, t.For, f.plan.Branches, f.plan.Peers, len(t.Faults))
+	rec, err := breakSpaces(ctx, f, t, talk)
+	if err != nil {
+		return err
+	}
+	return f.report(talk, t, rec)
+}
+
+// breakSpaces makes a testnet of namespaces, breaks it and takes it away.
+func breakSpaces(ctx context.Context, f chaosFlags, t chaos.Timeline, talk io.Writer) (rec chaos.Record, err error) {
+	if err := spaces.Reap(); err != nil {
+		return rec, err
+	}
+	dir, err := os.MkdirTemp("", "p2pnode-chaos-")
+	if err != nil {
+		return rec, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	env := []string{"CGO_ENABLED=0"}
+	if f.race {
+		env = []string{"CGO_ENABLED=1", "GOFLAGS=-race -buildvcs=false"}
+	}
+	binary, err := scenario.Build(ctx, dir, env...)
+	if err != nil {
+		return rec, err
+	}
+	e, err := spaces.New(ctx, t.Box, spaces.Config{Binary: binary, Dir: dir})
+	if err != nil {
+		return rec, err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	if err := e.Start(ctx); err != nil {
+		return rec, err
+	}
+	return breakBox(ctx, e, t, talk)
+}
+
+func breakBox(ctx context.Context, e box.Enterprise, t chaos.Timeline, talk io.Writer) (chaos.Record, error) {
+	files, err := chaos.NewMachines(ctx, e)
+	if err != nil {
+		return chaos.Record{}, err
+	}
+	rec, err := chaos.Run(ctx, e, files, t, func(at time.Duration, text string) {
+		fmt.Fprintf(talk, "%7.1fs  %s\n", at.Seconds(), text)
+	})
+	if err != nil && ctx.Err() == nil {
+		fmt.Fprintf(talk, "%v\n%s", t, e.Logs())
+	}
+	return rec, err
+}
+
+// chaosResult is what --json and --out have.
+type chaosResult struct {
+	Seed     uint64          `json:"seed"`
+	Minutes  float64         `json:"minutes"`
+	Branches int             `json:"branches"`
+	Peers    int             `json:"peers"`
+	Faults   int             `json:"faults"`
+	Pass     bool            `json:"pass"`
+	Verdicts []chaos.Verdict `json:"verdicts"`
+	Timeline string          `json:"timeline"`
+}
+
+// report writes the verdicts, and is an error if one of them is FAIL.
+func (f chaosFlags) report(talk io.Writer, t chaos.Timeline, rec chaos.Record) error {
+	verdicts := chaos.Judge(t, rec)
+	pass := chaos.Passed(verdicts)
+	text, err := json.MarshalIndent(chaosResult{t.Box.Seed, f.minutes, t.Box.Branches, t.Box.Peers, len(t.Faults), pass, verdicts, t.String()}, "", "  ")
+	if err != nil {
+		return err
+	}
+	text = append(text, '\n')
+	if f.out != "" {
+		err = os.WriteFile(f.out, text, 0o644)
+	}
+	if f.json {
+		_, werr := os.Stdout.Write(text)
+		err = errors.Join(err, werr)
+	}
+	if !pass {
+		fmt.Fprintf(talk, "\n%v", t)
+	}
+	fmt.Fprintln(talk)
+	if err := errors.Join(err, chaos.Table(talk, verdicts)); err != nil {
+		return err
+	}
+	if !pass {
+		return fmt.Errorf("chaos: an invariant broke; the same again: go run ./testnet chaos --seed %d --minutes %g --sites %d --peers %d", t.Box.Seed, f.minutes, t.Box.Branches, t.Box.Peers)
+	}
+	return nil
 }

@@ -172,7 +172,7 @@ func (n *fakeNode) Usage(context.Context) (box.Usage, error) {
 			u.Goroutines += 11
 		}
 		if w.descriptors {
-			u.Descriptors += 17
+			u.Descriptors += 200
 		}
 		if w.memory {
 			u.RSS += 65 << 20

@@ -119,8 +119,9 @@ func digest(path string, out io.Writer) error {
 	return err
 }
 
-// known are the names in a data folder that a node that has ended leaves there.
-var known = []string{"store", "store.at", "trust", "dht", "peers", "lost+found"}
+// known are the names in a data folder that a node that has ended leaves there. A
+// lock that is taken away can be held twice, so that of joining stays.
+var known = []string{"store", "store.at", "trust", "dht", "peers", "joining.lock"}
 
 // list writes what should not be in the data folder of a node that has ended, nor
 // where copies were written.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -25,9 +26,9 @@ func Judge(t Timeline, r Record) []Verdict {
 	return []Verdict{
 		copies(t, r), kept(r), served(t, r), arrive(t, r), getsEnd(t, r), verbsEnd(t, r),
 		crashes(r), obey(r),
-		growth(r, "memory", func(g Growth) string { return fmt.Sprintf("%+d KiB", (g.After.RSS-g.Before.RSS)>>10) }, func(g Growth) int64 { return g.After.RSS - g.Before.RSS }, moreMemory),
-		growth(r, "goroutines", func(g Growth) string { return fmt.Sprintf("%+d", g.After.Goroutines-g.Before.Goroutines) }, func(g Growth) int64 { return int64(g.After.Goroutines - g.Before.Goroutines) }, moreGoroutines),
-		growth(r, "descriptors", func(g Growth) string { return fmt.Sprintf("%+d", g.After.Descriptors-g.Before.Descriptors) }, func(g Growth) int64 { return int64(g.After.Descriptors - g.Before.Descriptors) }, moreDescriptors),
+		growth(r, "memory", "%+d", func(b bounds) int64 { return b.Memory }, t.bounds()),
+		growth(r, "goroutines", "%+d", func(b bounds) int64 { return int64(b.Goroutines) }, t.bounds()),
+		growth(r, "descriptors", "%+d", func(b bounds) int64 { return int64(b.Descriptors) }, t.bounds()),
 		left(r),
 	}
 }
@@ -227,17 +228,18 @@ func obey(r Record) Verdict {
 	return verdict("nodes start and end when told", against, "%d did not", len(r.Refused))
 }
 
-// growth judges the node that grew most.
-func growth(r Record, name string, text func(Growth) string, by func(Growth) int64, most int64) Verdict {
+// growth judges one of the bounds, by the node that grew most.
+func growth(r Record, name, format string, of func(bounds) int64, most bounds) Verdict {
 	var against []string
-	worst, figure := int64(-1<<62), "nothing was measured"
+	worst, figure := int64(math.MinInt64), "nothing was measured"
 	for _, node := range slices.Sorted(maps.Keys(r.Usage)) {
 		g := r.Usage[node]
-		if by(g) > worst {
-			worst, figure = by(g), fmt.Sprintf("%s at most (%s)", text(g), node)
+		by := of(g.more())
+		if by > worst {
+			worst, figure = by, fmt.Sprintf(format+" at most, "+format+" allowed", by, of(most))
 		}
-		if by(g) > most {
-			against = append(against, fmt.Sprintf("%s: %s; before %+v, after %+v", node, text(g), g.Before, g.After))
+		if by > of(most) {
+			against = append(against, fmt.Sprintf("%s: "+format+"; before %+v, after %+v", node, by, g.Before, g.After))
 		}
 	}
 	if len(r.Usage) == 0 {

@@ -39,7 +39,7 @@ const glance = 500 * time.Millisecond
 // otherwise, until over is closed. A node that ended by itself is started again,
 // as any supervisor would. What lasts then is healed, whatever ended it.
 func (r *run) look(ctx context.Context, n box.Node, over <-chan struct{}) error {
-	h := host{run: r, node: n, steps: r.plan.steps(n.Name())}
+	h := host{run: r, node: n, steps: r.plan.steps(n.Name()), ran: true}
 	err := h.live(ctx, over)
 	heal, cancel := context.WithTimeout(context.WithoutCancel(ctx), healing)
 	defer cancel()
@@ -55,6 +55,7 @@ type host struct {
 	node    box.Node
 	steps   []step
 	lasting []Fault
+	ran     bool // it ran when it was looked at last, or should have
 }
 
 func (h *host) live(ctx context.Context, over <-chan struct{}) error {
@@ -72,11 +73,10 @@ func (h *host) live(ctx context.Context, over <-chan struct{}) error {
 		case <-over:
 			return nil
 		case <-tick.C:
-			err = h.glance(ctx)
+			h.glance(ctx)
 		case <-next:
-			if err = h.glance(ctx); err == nil {
-				err = h.step(ctx)
-			}
+			h.glance(ctx)
+			err = h.step(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
 			return err
@@ -85,16 +85,24 @@ func (h *host) live(ctx context.Context, over <-chan struct{}) error {
 }
 
 // glance sees that the node runs, unless a fault keeps it from that.
-func (h *host) glance(ctx context.Context) error {
+func (h *host) glance(ctx context.Context) {
 	down := func(f Fault) bool { return f.Kind == Kill || f.Kind == Restart }
-	if h.node.Running() || slices.ContainsFunc(h.lasting, down) {
-		return nil
+	if h.node.Running() {
+		h.ran = true
+		return
 	}
-	h.tell("FAIL %s ended by itself", h.node.Name())
-	h.rec.note(func(rec *Record) {
-		rec.Crashes = append(rec.Crashes, Crash{h.node.Name(), h.now(), logOf(h.box.Logs(), h.node.Name())})
-	})
-	return h.again(ctx, h.node)
+	if slices.ContainsFunc(h.lasting, down) {
+		h.ran = false
+		return
+	}
+	if h.ran {
+		h.tell("FAIL %s ended by itself", h.node.Name())
+		h.rec.note(func(rec *Record) {
+			rec.Crashes = append(rec.Crashes, Crash{h.node.Name(), h.now(), logOf(h.box.Logs(), h.node.Name())})
+		})
+		h.ran = false
+	}
+	h.again(ctx, h.node)
 }
 
 // step takes the next step.
@@ -109,6 +117,7 @@ func (h *host) step(ctx context.Context) error {
 	if err := h.mend(ctx, h.node, s.fault); err != nil {
 		return err
 	}
+	h.ran = h.ran || h.node.Running()
 	h.lasting = slices.DeleteFunc(h.lasting, func(f Fault) bool { return f.Number == s.fault.Number })
 	return nil
 }
@@ -124,7 +133,9 @@ func (r *run) hurt(ctx context.Context, n box.Node, f Fault) (err error) {
 			return n.Kill(ctx) // it may run still
 		}
 	case Freeze:
-		err = n.Freeze(ctx)
+		if n.Running() { // it may have failed to start
+			err = n.Freeze(ctx)
+		}
 	case Unplug:
 		err = n.Unplug(ctx)
 	case Move:
@@ -142,9 +153,11 @@ func (r *run) hurt(ctx context.Context, n box.Node, f Fault) (err error) {
 func (r *run) mend(ctx context.Context, n box.Node, f Fault) (err error) {
 	switch f.Kind {
 	case Kill, Restart:
-		err = r.again(ctx, n)
+		r.again(ctx, n)
 	case Freeze:
-		err = n.Thaw(ctx)
+		if n.Running() {
+			err = n.Thaw(ctx)
+		}
 	case Unplug:
 		err = n.Plug(ctx)
 	case Move:
@@ -164,21 +177,10 @@ func (r *run) home(node string) string {
 	return places[slices.IndexFunc(places, func(p box.Place) bool { return p.Node == node })].Site
 }
 
-// again starts a node. One that can't start is noted, and tried again until it
-// does: others are to be seen with it.
-func (r *run) again(ctx context.Context, n box.Node) error {
-	for {
-		err := n.Start(ctx)
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return err
-		}
+// again starts a node. One that can't start is noted; glance tries again.
+func (r *run) again(ctx context.Context, n box.Node) {
+	if err := n.Start(ctx); err != nil && ctx.Err() == nil {
 		r.refuse(n, "start", err)
-		if err := r.until(ctx, r.now()+2*time.Second); err != nil {
-			return err
-		}
 	}
 }
 

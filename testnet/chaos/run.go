@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -200,7 +199,16 @@ func (r *run) calm(ctx context.Context) error {
 	}
 	r.complaints()
 	r.tell("ending every node, to see what is left behind")
-	for _, n := range slices.Backward(r.box.Nodes()) {
+	defer func() { // also after an interrupt: the box is somebody's
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healing)
+		defer cancel()
+		for _, n := range r.box.Nodes() {
+			if err := n.Start(ctx); err != nil {
+				r.refuse(n, "start", err)
+			}
+		}
+	}()
+	for _, n := range r.box.Nodes() {
 		g.Go(func() error {
 			if err := n.Stop(ctx); err != nil {
 				r.refuse(n, "stop", err)
@@ -215,11 +223,6 @@ func (r *run) calm(ctx context.Context) error {
 	}
 	if err := g.Wait(); err != nil {
 		return err
-	}
-	for _, n := range r.box.Nodes() {
-		if err := n.Start(ctx); err != nil {
-			r.refuse(n, "start", err)
-		}
 	}
 	return ctx.Err()
 }
