@@ -120,6 +120,10 @@ func (s *stage) play(ctx context.Context, names []string, out io.Writer) (err er
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return err
 	}
+	// What a run that was killed left behind has no owner.
+	if err := spaces.Reap(); err != nil {
+		return err
+	}
 	tmp, err := os.MkdirTemp("", "tn-") // short: sockets lie below it
 	if err != nil {
 		return err
@@ -157,7 +161,7 @@ func (s *stage) one(ctx context.Context, sc *play.Scenario, dir string, out io.W
 		return res, err
 	}
 	defer func() { err = errors.Join(err, e.Close(), os.RemoveAll(dir)) }()
-	tools := play.NewTools()
+	tools := play.NewTools(sc.Plan(s.seed))
 	defer tools.Close()
 	rec, err := play.Run(ctx, play.Config{Scenario: sc, Enterprise: e, Hands: tools, Seed: s.seed, Say: func(at time.Duration, text string) {
 		stamp := "        "

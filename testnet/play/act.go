@@ -253,6 +253,9 @@ func (p *player) get(ctx context.Context, g *Got) {
 	case <-ctx.Done():
 		return
 	}
+	p.mu.Lock()
+	g.Asked = time.Since(p.start) // not before it could be had
+	p.mu.Unlock()
 	out := st.node.Path(c.Name + "." + g.Node)
 	for {
 		lives := p.untilUp(ctx, st)

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/p2pnode/p2pnode/node/api"
 	"github.com/p2pnode/p2pnode/testnet/box"
@@ -16,17 +16,32 @@ import (
 // Tools are Hands that run this program on the machines: `testnet sample`, `testnet
 // digest`, and the load generator.
 type Tools struct {
+	addrs map[string]netip.Addr // by node, where it begins
+	ended sync.WaitGroup        // servers of the load generator
+
 	mu      sync.Mutex
-	clients map[string]*api.Client // by node
+	clients map[string]*api.Client        // by node
+	servers map[string]context.CancelFunc // of the load generator, by node
 }
 
-// NewTools returns Tools. Close them.
-func NewTools() *Tools { return &Tools{clients: map[string]*api.Client{}} }
+// NewTools returns Tools for the machines of a plan. Close them before the enterprise.
+func NewTools(plan box.Plan) *Tools {
+	t := &Tools{addrs: map[string]netip.Addr{}, clients: map[string]*api.Client{}, servers: map[string]context.CancelFunc{}}
+	for _, p := range plan.Places() {
+		t.addrs[p.Node] = p.Addr.Addr()
+	}
+	return t
+}
 
-// Close closes what is open to nodes.
+// Close ends what runs on machines, and closes what is open to nodes.
 func (t *Tools) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	for _, stop := range t.servers {
+		stop()
+	}
+	t.ended.Wait()
+	clear(t.servers)
 	for _, c := range t.clients {
 		c.Close()
 	}
@@ -81,9 +96,4 @@ func (t *Tools) client(n box.Node) (*api.Client, error) {
 		t.clients[n.Name()] = c
 	}
 	return c, err
-}
-
-// Load implements Hands.
-func (t *Tools) Load(context.Context, box.Node, box.Node, string, time.Duration) (Felt, error) {
-	return Felt{}, errors.New("there is no load generator yet")
 }

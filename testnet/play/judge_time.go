@@ -50,14 +50,16 @@ func (j judged) stall(l Level) (float64, error) {
 var restoring = []string{"start", "restart", "thaw", "plug", "move", "heal"}
 
 func (j judged) resume(l Level) (float64, error) {
-	restored := never
+	// From when it was begun something may arrive; how long it takes counts from when it
+	// was done.
+	begun, restored := never, never
 	for _, e := range j.s.Events {
 		if !slices.Contains(restoring, e.Do.Verb) || !j.touches(e.Do, l.Place) {
 			continue
 		}
 		for _, h := range j.r.Happened {
-			if h.Line == e.Line {
-				restored = max(restored, h.At+h.Took)
+			if h.Line == e.Line && h.At+h.Took > restored {
+				begun, restored = h.At, h.At+h.Took
 			}
 		}
 	}
@@ -68,12 +70,12 @@ func (j judged) resume(l Level) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if _, to, ok := j.span(gets); ok && to <= restored {
+	if _, to, ok := j.span(gets); ok && to <= begun {
 		return 0, fmt.Errorf("all was done before")
 	}
 	for _, at := range j.rises(l) {
-		if at > restored {
-			return (at - restored).Seconds(), nil
+		if at > begun {
+			return max(0, at-restored).Seconds(), nil
 		}
 	}
 	return 0, fmt.Errorf("nothing arrived after it")

@@ -65,7 +65,7 @@ level rss >= 1MiB
 			t.Error(err)
 		}
 	}()
-	tools := NewTools()
+	tools := NewTools(s.Plan(1))
 	defer tools.Close()
 	r, err := Run(ctx, Config{Scenario: s, Enterprise: e, Hands: tools, Seed: 1, Say: func(at time.Duration, text string) { t.Log(at, text) }})
 	if err != nil {
