@@ -50,7 +50,7 @@ var tree = layout{
 
 		"content/store/disk/disktest": "content/store/disk",
 
-		"testnet":                "bandwidth node/api testnet/box testnet/box/probe testnet/box/spaces testnet/chaos testnet/compose testnet/compose/inside testnet/play testnet/scenario testnet/wan",
+		"testnet":                "bandwidth node/api testnet/box testnet/box/probe testnet/box/spaces testnet/chaos testnet/compose testnet/compose/inside testnet/foreground testnet/play testnet/scenario testnet/wan",
 		"testnet/bench":          roots + workers + "node testnet/box testnet/box/spaces testnet/scenario testnet/wan",
 		"testnet/box":            "node/api testnet/scenario testnet/wan",
 		"testnet/box/boxtest":    "node/api testnet/box testnet/box/probe testnet/wan",
@@ -60,6 +60,7 @@ var tree = layout{
 		"testnet/compose":        "node/api testnet/box testnet/compose/inside testnet/scenario testnet/wan",
 		"testnet/compose/inside": "node/api testnet/scenario",
 		"testnet/play":           "node/api testnet/box testnet/plot testnet/scenario testnet/wan",
+		"testnet/foreground":     "",
 		"testnet/plot":           "",
 		"testnet/scenario":       roots + workers + "node",
 		"testnet/wan":            "bandwidth",
@@ -82,19 +83,20 @@ var tree = layout{
 	// Bytes from a peer, a disk, an origin or a console arrive here: each of
 	// these has a fuzz target (G45).
 	foreign: map[string]string{
-		"content":         "manifests, block lists and releases from peers",
-		"content/archive": "archives from anywhere",
-		"content/car":     "a content that somebody brought in a file",
-		"content/store":   "journals and names from a disk that crashed",
-		"discovery/mdns":  "packets from anyone on the subnet",
-		"node":            "its book of peers, from a disk that crashed",
-		"node/api":        "requests from anyone in the node's group",
-		"node/exchange":   "frames from peers",
-		"node/origin":     "headers of HTTP servers",
-		"node/trust":      "tokens, credentials, envelopes, revocation lists",
-		"node/gateway":    "requests from whatever runs on this machine",
-		"testnet/play":    "scenarios that people write",
-		"testnet/wan":     "settings that people type, packets of whatever is on the link",
+		"content":            "manifests, block lists and releases from peers",
+		"content/archive":    "archives from anywhere",
+		"content/car":        "a content that somebody brought in a file",
+		"content/store":      "journals and names from a disk that crashed",
+		"discovery/mdns":     "packets from anyone on the subnet",
+		"node":               "its book of peers, from a disk that crashed",
+		"node/api":           "requests from anyone in the node's group",
+		"node/exchange":      "frames from peers",
+		"node/origin":        "headers of HTTP servers",
+		"node/trust":         "tokens, credentials, envelopes, revocation lists",
+		"node/gateway":       "requests from whatever runs on this machine",
+		"testnet/play":       "scenarios that people write",
+		"testnet/wan":        "settings that people type, packets of whatever is on the link",
+		"testnet/foreground": "packets of calls and lines from whoever is on the test network",
 	},
 
 	// These import a decoder and yet read no foreign bytes.

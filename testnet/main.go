@@ -43,6 +43,7 @@ var commands = []command{
 	{name: probe.Name, tool: true, run: func(ctx context.Context, args []string) error { return probe.Main(ctx, args, os.Stdout) }},
 	{name: "tally", what: "read `go test -json` from stdin, print what matters of it", run: func(_ context.Context, args []string) error { return tally(os.Stdin, os.Stdout) }},
 	{name: "router", tool: true, run: router},
+	{name: "foreground", tool: true, run: playForeground},
 }
 
 // exit codes beside 1: those of p2pnode.
