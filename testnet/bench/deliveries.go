@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -150,10 +149,7 @@ func (r *round) both(ctx context.Context, path string, best time.Duration, t tro
 		if err != nil {
 			return err
 		}
-		d.lanShare = math.NaN()
-		if share, ok := m.lan(); ok {
-			d.lanShare = share
-		}
+		d.fetched = m.fetched()
 		d.rows(to, best)
 		r.late, r.packets = r.late+d.late, r.packets+d.packets
 		return r.f.removeCopies(digest, "copy.bin")

@@ -42,22 +42,29 @@ type means interface {
 	// usage returns the CPU time of processes that run now, and the most memory that
 	// any has had.
 	usage(ctx context.Context) (cpu time.Duration, peak int64, err error)
-	lan() (share float64, ok bool) // of what was fetched, from members of the same site
+	fetched() fetched // by gets that ended
 	end() error
 }
 
 // A delivery is what one cost.
 type delivery struct {
-	size     int64           // of the content
-	took     []time.Duration // at each node of field.to
-	in, out  []int64         // bytes on the link of each of field.sites, to it and from it
-	uplink   int64           // bytes that left the source's site
-	late     int64           // packets that the emulator was late with, or had to drop
-	packets  int64           // of how many
-	cpu      time.Duration   // of all processes
-	peak     int64           // bytes of memory, of the largest process
-	disk     int64           // bytes, of all of field.to
-	lanShare float64         // of what was fetched, from members of the same site; NaN: not known
+	size    int64           // of the content
+	took    []time.Duration // at each node of field.to
+	in, out []int64         // bytes on the link of each of field.sites, to it and from it
+	uplink  int64           // bytes that left the source's site
+	late    int64           // packets that the emulator was late with, or had to drop
+	packets int64           // of how many
+	cpu     time.Duration   // of all processes
+	peak    int64           // bytes of memory, of the largest process
+	disk    int64           // bytes, of all of field.to
+	fetched fetched
+}
+
+// fetched is the payload that members got, and from where; zero where that isn't
+// told apart.
+type fetched struct {
+	site, others int64 // from members of the same site, from elsewhere
+	wasted       int64 // twice, or not as asked
 }
 
 // A trouble is what happens to a get. It returns when the get has ended well.
@@ -214,8 +221,12 @@ func (d *delivery) rows(t *table, best time.Duration) {
 	if len(d.in) > 0 {
 		copies("bytes out of the publisher's site", d.uplink)
 	}
-	if d.lanShare >= 0 {
-		t.add("fetched from other members of the site", "%", 100*d.lanShare)
+	if f := d.fetched; f != (fetched{}) {
+		if len(d.in) > 0 {
+			copies("WAN payload to a site, mean", f.others/int64(len(d.in)))
+		}
+		t.add("fetched from members of the same site", "%", 100*float64(f.site)/float64(f.site+f.others))
+		copies("fetched for nothing, by a member", f.wasted/int64(len(d.took)))
 	}
 	t.add("CPU of all processes, by what was delivered", "s/GiB", perGiB(d.cpu, d.size*int64(len(d.took))))
 	t.add("peak RSS, of the largest process", "MiB", float64(d.peak)/mib)

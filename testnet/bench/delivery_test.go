@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -88,11 +87,11 @@ func TestFiguresOfADelivery(t *testing.T) {
 	d := delivery{
 		size: 100 * mib, took: []time.Duration{20 * time.Second, 10 * time.Second},
 		in: []int64{210 * mib, 105 * mib}, out: []int64{mib, 2 * mib}, uplink: 315 * mib,
-		cpu: 400 * time.Millisecond, peak: 50 * mib, disk: 402 * mib, lanShare: 0.25,
+		cpu: 400 * time.Millisecond, peak: 50 * mib, disk: 402 * mib, fetched: fetched{site: 50 * mib, others: 150 * mib, wasted: 2 * mib},
 	}
 	var ours, http table
 	d.rows(&ours, 8*time.Second)
-	d.lanShare = math.NaN()
+	d.fetched = fetched{}
 	d.took[1] = 30 * time.Second
 	d.rows(&http, 8*time.Second)
 	d.took[1] = 32 * time.Second
@@ -108,7 +107,9 @@ func TestFiguresOfADelivery(t *testing.T) {
 | WAN bytes to a site | 2.1 | 1.05 to 2.1 | 2.1 | 1.05 to 2.1 | copies |
 | WAN bytes from a site | 0.02 | 0.01 to 0.02 | 0.02 | 0.01 to 0.02 | copies |
 | bytes out of the publisher's site | 3.15 | 3.15 to 3.15 | 3.15 | 3.15 to 3.15 | copies |
-| fetched from other members of the site | 25 | 25 to 25 | – | | % |
+| WAN payload to a site, mean | 0.75 | 0.75 to 0.75 | – | | copies |
+| fetched from members of the same site | 25 | 25 to 25 | – | | % |
+| fetched for nothing, by a member | 0.01 | 0.01 to 0.01 | – | | copies |
 | CPU of all processes, by what was delivered | 2.048 | 2.048 to 2.048 | 2.048 | 2.048 to 2.048 | s/GiB |
 | peak RSS, of the largest process | 50 | 50 to 50 | 50 | 50 to 50 | MiB |
 | disk of a member | 2.01 | 2.01 to 2.01 | 2.01 | 2.01 to 2.01 | copies |

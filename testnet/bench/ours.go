@@ -21,7 +21,7 @@ type ours struct {
 	id string
 
 	mu   sync.Mutex
-	from api.ByLink // fetched by all gets that ended
+	from fetched
 }
 
 func (o *ours) offer(ctx context.Context, path string) error {
@@ -44,8 +44,9 @@ func (o *ours) get(ctx context.Context, to box.Node, out string) error {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.from.LAN += r.From.LAN
-	o.from.WAN += r.From.WAN
+	o.from.site += r.From.LAN
+	o.from.others += r.From.WAN
+	o.from.wasted += r.Wasted.Duplicate + r.Wasted.Corrupt
 	return nil
 }
 
@@ -81,8 +82,10 @@ func (o *ours) usage(ctx context.Context) (cpu time.Duration, peak int64, err er
 	return cpu, peak, nil
 }
 
-func (o *ours) lan() (share float64, ok bool) {
-	return float64(o.from.LAN) / float64(o.from.LAN+o.from.WAN), o.from.LAN+o.from.WAN > 0
+func (o *ours) fetched() fetched {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.from
 }
 
 func (o *ours) end() error { return nil }

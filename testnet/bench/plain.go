@@ -251,7 +251,7 @@ func (p *plain) usage(context.Context) (cpu time.Duration, peak int64, err error
 	return u.CPU, max(p.peak, u.PeakRSS), err
 }
 
-func (p *plain) lan() (share float64, ok bool) { return 0, false }
+func (p *plain) fetched() fetched { return fetched{} }
 
 func (p *plain) end() error {
 	if p.server == nil {
