@@ -46,7 +46,7 @@ func endpoint(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return inside.Endpoint(ctx, token, f.Args(), os.Stderr)
+	return inside.Endpoint(ctx, token, dataFolder+"/files", f.Args(), os.Stderr)
 }
 
 func invite(ctx context.Context, args []string) error {

@@ -68,6 +68,7 @@ var tree = layout{
 
 	// What tests may import beside that.
 	inTests: map[string]string{
+		"testnet/compose":    "testnet/box/boxtest",
 		"content/car":        "content/store/storetest",
 		"content/store":      "content/store/storetest content/store/disk/disktest",
 		"node":               "content/store/disk/disktest",

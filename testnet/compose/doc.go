@@ -5,8 +5,8 @@
 // both take; docker-compose.yml in this folder is that of the default Setup, to be
 // read, and used by hand. Each site is a bridge network, the WAN one more. A site's
 // router is a container with a foot in both, which emulates the link between them.
-// The endpoints have no capabilities, can write to nothing but their data folder,
-// and know no way out but their router, which knows none out of the box.
+// A node has no capabilities, can write to nothing but its data folder, and knows no
+// way out but its site's router, which knows none out of the box.
 //
 // Docker knows a default route only to its own bridge, that is to the host, unless
 // the network reserves an address under the name DefaultGatewayIPv4: so a

@@ -63,7 +63,7 @@ type service struct {
 	Entrypoint []string
 	Labels     map[string]string
 	Ports      []string
-	CapAdd     []string `yaml:"cap_add"`
+	User       string
 	CapDrop    []string `yaml:"cap_drop"`
 	ReadOnly   bool     `yaml:"read_only"`
 	Networks   any
@@ -87,9 +87,9 @@ func TestFileIsRead(t *testing.T) {
 		t.Errorf("%d services, want %d", len(f.Services), want)
 	}
 	for name, v := range f.Services {
-		router := strings.HasPrefix(name, "router-")
-		if v.Labels[label] == "" || !v.ReadOnly || len(v.CapDrop) != 1 || (len(v.CapAdd) > 0) != router {
-			t.Errorf("%s: %+v: want a label, a read-only root, and capabilities of routers only", name, v)
+		root := strings.HasPrefix(name, "router-")
+		if v.Labels[label] == "" || !v.ReadOnly || len(v.CapDrop) != 1 || (v.User != "") != root {
+			t.Errorf("%s: %+v: want a label, a read-only root, no capabilities by default, and root in routers only", name, v)
 		}
 		if (len(v.Ports) > 0) != (name == window) {
 			t.Errorf("%s: ports %v: want them of the window only", name, v.Ports)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 )
 
 //go:embed image/Dockerfile image/.dockerignore image/empty/.keep
@@ -36,7 +37,7 @@ func build(ctx context.Context, dir string) (int64, error) {
 	env := []string{"CGO_ENABLED=0", "GOOS=linux", "GOTMPDIR=" + work}
 	packages := []string{"github.com/p2pnode/p2pnode/cmd/p2pnode"}
 	if self, err := static(); err != nil {
-		packages = append(packages, "github.com/p2pnode/p2pnode/testnet")
+		packages = append(packages, testnet)
 	} else if err := copyFile(filepath.Join(dir, "testnet"), self); err != nil {
 		return 0, err
 	}
@@ -53,12 +54,19 @@ func build(ctx context.Context, dir string) (int64, error) {
 	return info.Size(), err
 }
 
-// static returns the path of this program if it runs in an image from scratch as it
-// is: then it needn't be compiled again.
+// testnet is the program of which the containers run a second copy.
+const testnet = "github.com/p2pnode/p2pnode/testnet"
+
+// static returns the path of this program if it is testnet, and runs in an image from
+// scratch as it is: then it needn't be compiled again.
 func static() (string, error) {
+	built, ok := debug.ReadBuildInfo()
+	if !ok || built.Path != testnet || runtime.GOOS != "linux" {
+		return "", errors.New("this program is another one, or for another system")
+	}
 	self, err := os.Executable()
-	if err != nil || runtime.GOOS != "linux" {
-		return "", errors.Join(errors.New("this program is for another system"), err)
+	if err != nil {
+		return "", err
 	}
 	f, err := elf.Open(self)
 	if err != nil {

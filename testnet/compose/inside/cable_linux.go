@@ -52,7 +52,7 @@ func eachCable(up bool) error {
 		}
 		ifr.SetUint16(flags)
 		if err := unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, ifr); err != nil {
-			return fmt.Errorf("%s: set it up or down: %w; it needs NET_ADMIN: docker exec --privileged -u 0", i.Name, err)
+			return fmt.Errorf("%s: set it up or down: %w; it needs NET_ADMIN: docker exec -u 0", i.Name, err)
 		}
 	}
 	return nil

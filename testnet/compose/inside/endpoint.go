@@ -25,9 +25,15 @@ const (
 //
 // It is not `run --join-file`: that gives up where nobody answers, and in the first
 // seconds of the box nobody does.
-func Endpoint(ctx context.Context, invite string, argv []string, log io.Writer) error {
+//
+// The folder files is for whoever brings something or takes it away: a disk in
+// memory begins without it.
+func Endpoint(ctx context.Context, invite, files string, argv []string, log io.Writer) error {
 	if len(argv) == 0 {
 		return errors.New("endpoint: nothing to run; want testnet endpoint --invite FILE -- /p2pnode run")
+	}
+	if err := os.MkdirAll(files, 0o755); err != nil {
+		return fmt.Errorf("endpoint: %w", err)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not invited after %v", patience))
 	defer cancel()
