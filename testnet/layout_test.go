@@ -50,6 +50,9 @@ var tree = layout{
 
 		"content/store/disk/disktest": "content/store/disk",
 
+		"testnet/sim/deciders":     roots + "discovery/rank node/flow",
+		"testnet/sim/deciders/cmd": "bandwidth testnet/plot testnet/sim/deciders",
+
 		"testnet":                "bandwidth node/api testnet/box testnet/box/probe testnet/box/spaces testnet/chaos testnet/compose testnet/compose/inside testnet/foreground testnet/play testnet/scenario testnet/wan",
 		"testnet/bench":          roots + workers + "node testnet/box testnet/box/spaces testnet/scenario testnet/wan",
 		"testnet/box":            "node/api testnet/scenario testnet/wan",

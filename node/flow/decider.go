@@ -1,0 +1,68 @@
+package flow
+
+import (
+	"time"
+
+	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/discovery"
+)
+
+// Events of a Decider, for whoever plays the world to it: a simulation.
+type (
+	SourceID  = sourceID
+	RequestID = requestID
+	Event     = event
+	Joined    = joined
+	Left      = left
+	Have      = have
+	Arrived   = arrived
+	Judged    = judged
+	Ended     = ended
+	Tick      = tick
+)
+
+// Rules is what a Decider is told once. All fields are required but Readers, and
+// none has a default: a simulation says what it simulates.
+type Rules struct {
+	Content content.ID
+	Seed    uint64
+	Flying  int64
+	BanFor  time.Duration
+	Readers bool
+	Rank    func([]discovery.Candidate, time.Time) []discovery.Choice
+}
+
+// A Decider is the deciding half of a Flow by itself: what happened goes in, what
+// to do comes out. It is for simulations; nodes use a Flow.
+type Decider struct{ core *core }
+
+// Orders is what a Decider wants done: the cancels first.
+type Orders struct {
+	Cancels []cancel
+	Asks    []ask
+	Need    bool // more sources are wanted
+	Done    bool // every block is verified
+}
+
+// NewDecider returns a Decider for the chunks of a content, of which nothing is
+// here.
+func NewDecider(r Rules, chunks []content.Chunk) *Decider {
+	return &Decider{newCore(rules{
+		content: r.Content, seed: r.Seed, flying: r.Flying, banFor: r.BanFor, readers: r.Readers, rank: r.Rank,
+	}, chunks)}
+}
+
+// Resume tells, before anything happens, what is here of a chunk: its block list,
+// of so many blocks, those verified, and how many bytes are missing.
+func (d *Decider) Resume(chunk int, blocks uint8, verified uint64, missing uint32) {
+	d.core.resume(chunk, blocks, verified, missing)
+}
+
+// Step tells what happened. Time never goes back from one call to the next.
+func (d *Decider) Step(now time.Time, ev Event) { d.core.step(now, ev) }
+
+// Ready returns what to do now. The slices are valid until the next call.
+func (d *Decider) Ready(now time.Time) Orders {
+	fx := d.core.ready(now)
+	return Orders{fx.cancels, fx.asks, fx.need, fx.done}
+}
