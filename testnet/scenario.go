@@ -16,6 +16,7 @@ import (
 
 	"github.com/p2pnode/p2pnode/testnet/box"
 	"github.com/p2pnode/p2pnode/testnet/box/spaces"
+	"github.com/p2pnode/p2pnode/testnet/compose"
 	"github.com/p2pnode/p2pnode/testnet/play"
 	"github.com/p2pnode/p2pnode/testnet/scenario"
 )
@@ -49,7 +50,7 @@ type stage struct {
 func playScenarios(ctx context.Context, args []string, out io.Writer) error {
 	var s stage
 	f := flag.NewFlagSet("scenario", flag.ContinueOnError)
-	f.StringVar(&s.on, "on", "spaces", "`KIND` of enterprise: spaces (network namespaces; root)")
+	f.StringVar(&s.on, "on", "spaces", "`KIND` of enterprise: spaces (network namespaces; root) or compose (containers)")
 	f.StringVar(&s.dir, "out", "testnet-results", "`DIR` for the results: NAME.json and NAME.svg of each")
 	f.Uint64Var(&s.seed, "seed", 1, "`NUMBER` that everything random comes from")
 	f.Float64Var(&s.scale, "scale", 1, "`FACTOR` of all times and sizes: 10 suspends for minutes")
@@ -78,8 +79,8 @@ func playScenarios(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	case names[0] == "table" && len(names) == 2:
 		return tableOf(out, names[1])
-	case s.on != "spaces":
-		return fmt.Errorf("%w: --on %s: want spaces", errUsage, s.on)
+	case s.on != "spaces" && s.on != "compose":
+		return fmt.Errorf("%w: --on %s: want spaces or compose", errUsage, s.on)
 	case s.scale <= 0 || s.scale > 100:
 		return fmt.Errorf("%w: --scale %g: want more than 0, and up to 100", errUsage, s.scale)
 	}
@@ -129,14 +130,23 @@ func (s *stage) play(ctx context.Context, names []string, out io.Writer) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
-	if s.binary, err = scenario.Build(ctx, tmp, "CGO_ENABLED=0"); err != nil {
-		return err
+	if s.on == "spaces" { // for containers it is built with their image
+		if s.binary, err = scenario.Build(ctx, tmp, "CGO_ENABLED=0"); err != nil {
+			return err
+		}
 	}
 	var results []play.Result
+	var errs []error
 	for i, sc := range todo {
 		r, err := s.one(ctx, sc, filepath.Join(tmp, strconv.Itoa(i)), out)
-		if err != nil {
-			return fmt.Errorf("play %s: %w", sc.Name, err)
+		if ctx.Err() != nil {
+			return fmt.Errorf("play %s: %w", sc.Name, errors.Join(context.Cause(ctx), err))
+		}
+		if err != nil { // the others may be played nevertheless
+			err = fmt.Errorf("play %s: %w", sc.Name, err)
+			fmt.Fprintln(out, err)
+			errs = append(errs, err)
+			continue
 		}
 		results = append(results, r)
 	}
@@ -147,16 +157,16 @@ func (s *stage) play(ctx context.Context, names []string, out io.Writer) (err er
 		play.Table(out, results)
 	}
 	if play.AnyFailed(results) {
-		return fmt.Errorf("levels were missed; what was seen is in %s", s.dir)
+		errs = append(errs, fmt.Errorf("levels were missed; what was seen is in %s", s.dir))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // one plays a scenario in an enterprise of its own, and takes that away.
 func (s *stage) one(ctx context.Context, sc *play.Scenario, dir string, out io.Writer) (res play.Result, err error) {
 	fmt.Fprintf(out, "\n%s: %s\n", sc.Name, sc.About)
 	began := time.Now()
-	e, err := spaces.New(ctx, sc.Plan(s.seed), spaces.Config{Binary: s.binary, Dir: dir})
+	e, err := s.raise(ctx, sc.Plan(s.seed), dir, out)
 	if err != nil {
 		return res, err
 	}
@@ -183,6 +193,23 @@ func (s *stage) one(ctx context.Context, sc *play.Scenario, dir string, out io.W
 		err = s.keepLogs(sc.Name, e)
 	}
 	return res, errors.Join(err, s.keep(sc, res))
+}
+
+// raise makes the enterprise.
+func (s *stage) raise(ctx context.Context, plan box.Plan, dir string, out io.Writer) (box.Enterprise, error) {
+	if s.on == "compose" {
+		say := func(format string, args ...any) { fmt.Fprintf(out, "          "+format+"\n", args...) }
+		e, err := compose.Up(ctx, compose.Setup{Plan: plan, Port: compose.DefaultPort}, say)
+		if err != nil {
+			return nil, err
+		}
+		return e, nil
+	}
+	e, err := spaces.New(ctx, plan, spaces.Config{Binary: s.binary, Dir: dir})
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // keep writes the result and its picture.

@@ -13,13 +13,13 @@ import (
 )
 
 // Load implements Hands: `testnet foreground serve` on the machine of server, which
-// goes on until Close, and `testnet foreground play` on that of client.
+// goes on until Close, and `testnet foreground run` on that of client.
 func (t *Tools) Load(ctx context.Context, server, client box.Node, kind string, length time.Duration) (Felt, error) {
 	addr, err := t.serve(ctx, server)
 	if err != nil {
 		return Felt{}, err
 	}
-	text, err := tool(ctx, client, "foreground", "play", "--server", addr, "--for", length.String(), kind)
+	text, err := tool(ctx, client, "foreground", "run", "--json", "--server", addr, "--for", length.String(), "--"+kind)
 	if err != nil {
 		return Felt{}, err
 	}

@@ -148,7 +148,11 @@ func (p *player) raise(ctx context.Context) error {
 		}
 		for _, n := range p.Enterprise.Nodes() {
 			st := p.nodes[n.Name()]
-			if (st.site == box.HQ) != hq || slices.Contains(p.Scenario.Off, n.Name()) {
+			if (st.site == box.HQ) != hq {
+				continue
+			}
+			if slices.Contains(p.Scenario.Off, n.Name()) {
+				g.Go(func() error { return off(gctx, n) })
 				continue
 			}
 			count++
@@ -168,6 +172,14 @@ func (p *player) raise(ctx context.Context) error {
 	}
 	p.Say(-1, fmt.Sprintf("%d nodes at %d sites are up after %.1f s", count, len(p.sites), time.Since(began).Seconds()))
 	return p.samples(ctx)
+}
+
+// off stops a node that an enterprise started by itself.
+func off(ctx context.Context, n box.Node) error {
+	if !n.Running() {
+		return nil
+	}
+	return n.Stop(ctx)
 }
 
 // samples makes the files that will be published, so that this takes no time later.
