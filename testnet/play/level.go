@@ -2,6 +2,7 @@ package play
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -132,6 +133,8 @@ func (f Figure) String() string {
 	switch f.Unit {
 	case Bytes:
 		return sizeText(int64(f.Value))
+	case Seconds:
+		return time.Duration(math.Round(f.Value * float64(time.Second))).String()
 	case Every:
 		return string(Every)
 	case OfWire, OfAlone:
