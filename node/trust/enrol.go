@@ -55,7 +55,7 @@ func Enrol(ctx context.Context, dir string, t Token, o EnrolOptions, opts ...Opt
 		return nil, err
 	}
 	a := &applicant{token: t, name: o.Name, key: key, wall: with.wall}
-	if err := knock(ctx, key, t.Bootstrap, a.ask); err != nil {
+	if err := knock(ctx, with.listen, key, t.Bootstrap, a.ask); err != nil {
 		return nil, fmt.Errorf("join with token %s: %w", t.Short(), err)
 	}
 	if err := a.settle(stage); err != nil {

@@ -112,6 +112,7 @@ func (a *Admission) takeLists(r io.Reader, n int) error {
 			return err
 		}
 		if news {
+			a.log.Info("a newer revocation list came", zap.Int("bytes", len(raw)))
 			a.notify()
 		}
 	}

@@ -39,6 +39,7 @@ type Identity struct {
 	revoked   *Revocations
 	marks     *marks
 	authority *authority // nil unless this node issues credentials
+	listen    ListenUDP  // nil: the system's sockets
 
 	mu         sync.Mutex
 	current    *proof
@@ -49,9 +50,10 @@ type Identity struct {
 type Option func(*options)
 
 type options struct {
-	wall func() time.Time
-	log  *zap.Logger
-	disk disk
+	wall   func() time.Time
+	log    *zap.Logger
+	disk   disk
+	listen ListenUDP // nil: the system's sockets
 }
 
 // WithWall replaces the system's clock, for tests of clocks that are wrong.
@@ -191,7 +193,7 @@ func Load(dir string, opts ...Option) (_ *Identity, err error) {
 	if err := d.open(); err != nil {
 		return nil, err
 	}
-	id := &Identity{}
+	id := &Identity{listen: o.listen}
 	if id.locked, err = d.lock(); err != nil {
 		return nil, err
 	}

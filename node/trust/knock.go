@@ -25,8 +25,8 @@ const knockTime = 15 * time.Second
 
 // knock dials addresses one after the other, without a host, until ask succeeded
 // on one of the connections. The connection never becomes more than that.
-func knock(ctx context.Context, key ic.PrivKey, addrs []ma.Multiaddr, ask func(channel, ic.PubKey) error) error {
-	transports, stop, err := knockers(key, joiner{ask})
+func knock(ctx context.Context, listen ListenUDP, key ic.PrivKey, addrs []ma.Multiaddr, ask func(channel, ic.PubKey) error) error {
+	transports, stop, err := knockers(listen, key, joiner{ask})
 	if err != nil {
 		return err
 	}
@@ -91,8 +91,9 @@ func knockAt(ctx context.Context, transports []transport.Transport, to *peer.Add
 	return errors.Join(errs...)
 }
 
-// knockers returns the transports that greet with g, and what closes them.
-func knockers(key ic.PrivKey, g greeter) ([]transport.Transport, func(), error) {
+// knockers returns the transports that greet with g, and what closes them. QUIC
+// runs on the sockets of listen, or on the system's if that is nil.
+func knockers(listen ListenUDP, key ic.PrivKey, g greeter) ([]transport.Transport, func(), error) {
 	muxers := []upgrader.StreamMuxer{{ID: yamux.ID, Muxer: yamux.DefaultTransport}}
 	tls, err := tlsFor(g)(tlsID, key, muxers)
 	if err != nil {
@@ -111,7 +112,11 @@ func knockers(key ic.PrivKey, g greeter) ([]transport.Transport, func(), error) 
 	rand.Read(reset[:])
 	rand.Read(tokens[:])
 	// Not DisableReuseport: dialed sockets would stay open after cm.Close.
-	cm, err := quicreuse.NewConnManager(reset, tokens)
+	var over []quicreuse.Option
+	if listen != nil {
+		over = QUICOver(listen)
+	}
+	cm, err := quicreuse.NewConnManager(reset, tokens, over...)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -218,7 +218,7 @@ func (a *Admission) renewLate(ctx context.Context) error {
 			addrs = append(addrs, full...)
 		}
 	}
-	err := knock(ctx, a.id.key, addrs, func(c channel, _ ic.PubKey) error {
+	err := knock(ctx, a.id.listen, a.id.key, addrs, func(c channel, _ ic.PubKey) error {
 		if err := send(c, message{Kind: renew, Chain: a.id.proof().raw}); err != nil {
 			return err
 		}
