@@ -34,9 +34,8 @@ type Config struct {
 	// MDNS says on which interfaces neighbours are looked for: "auto" (the
 	// default: every one that can multicast), "off", or interface names.
 	MDNS []string
-	// DHTClient keeps this node from serving the DHT: for endpoints beside
-	// others that do. Default: it serves.
-	DHTClient bool
+	// DHT is this node's part in the DHT. Default: it serves.
+	DHT DHTMode
 	// Workers bounds the cores used for hashing. Default: half of them.
 	Workers int
 	// CacheQuota is how many bytes content may have on the disk, CacheQuotaShare the
@@ -73,6 +72,10 @@ type Config struct {
 	// count or hold its bytes (below TLS): see trust.Line. Default: none.
 	Line func(remote trust.Credential) trust.Line
 
+	// Network stands in for the machine's, in simulations. Listen has to be given
+	// with it. Default: the machine's.
+	Network Network
+
 	disk disk.FS // that the store is on; nil is the system's, tests have others
 }
 
@@ -82,6 +85,15 @@ type APIMode uint8
 const (
 	APISocket APIMode = iota // on a unix socket (named pipe on Windows) in Data
 	APIOff                   // not at all: several nodes in one process
+)
+
+// A DHTMode is a node's part in the DHT of its enterprise.
+type DHTMode uint8
+
+const (
+	DHTServer DHTMode = iota // answers others and keeps their records
+	DHTClient                // asks and announces: an endpoint beside others that serve
+	DHTOff                   // none: an endpoint that leaves asking to its neighbours
 )
 
 func (c Config) withDefaults() (Config, error) {

@@ -39,6 +39,8 @@ type hostConfig struct {
 	// listen has the addresses to listen on. Empty: the default port on every
 	// interface, or a free one if another process has it.
 	listen []ma.Multiaddr
+	// on is the network that QUIC runs on; nil is the machine's.
+	on Network
 	// keep and trim bound connections: above trim, idle ones are closed until
 	// keep are left. 0: 64 and 96, for an endpoint. A delegate of a site needs
 	// 600 and 900, a publisher for a thousand sites 4000 and 5000.
@@ -62,7 +64,13 @@ func newHost(cfg hostConfig) (_ host.Host, err error) {
 		return nil, fmt.Errorf("bound connections: %d to keep, trimmed above %d: want 1 to %d, in this order", keep, trim, maxConns)
 	}
 	listen := cfg.listen
-	if len(listen) == 0 {
+	over := libp2p.ChainOptions()
+	if cfg.on != nil {
+		if err := checkOver(listen); err != nil {
+			return nil, err
+		}
+		over = QUICOver(cfg.on)
+	} else if len(listen) == 0 {
 		if listen, err = defaultListen(cfg.log); err != nil {
 			return nil, err
 		}
@@ -81,9 +89,10 @@ func newHost(cfg hostConfig) (_ host.Host, err error) {
 	if cfg.metrics != nil {
 		measured = libp2p.PrometheusRegisterer(cfg.metrics)
 	}
-	var told ownAddrs
+	told := ownAddrs{on: cfg.on}
 	h, err := libp2p.New(
 		cfg.admission,
+		over,
 		libp2p.ListenAddrs(listen...),
 		libp2p.ResourceManager(resources),
 		libp2p.ConnectionManager(conns),
@@ -277,6 +286,7 @@ func newResources(measured bool) (network.ResourceManager, error) {
 // changes every five seconds, but keeps the list of interfaces for a minute: a
 // laptop that moved would be called at its old desk for as long.
 type ownAddrs struct {
+	on    Network
 	bound atomic.Pointer[[]ma.Multiaddr] // what the host listens on, once it does
 }
 
@@ -285,7 +295,7 @@ func (o *ownAddrs) addrs(known []ma.Multiaddr) []ma.Multiaddr {
 	if bound == nil {
 		return tellable(known)
 	}
-	ifaces, err := manet.InterfaceMultiaddrs()
+	ifaces, err := interfaceMultiaddrs(o.on)
 	if err != nil {
 		return tellable(known)
 	}

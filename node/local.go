@@ -166,7 +166,10 @@ func (n *Node) listening() []string {
 }
 
 func (n *Node) looking() []string {
-	out := []string{"dht"}
+	var out []string
+	if n.cfg.DHT != DHTOff {
+		out = append(out, "dht")
+	}
 	if n.mdns != nil {
 		out = append(out, "mdns")
 	}
@@ -184,7 +187,7 @@ func (l local) Ready(ctx context.Context) (api.Readiness, error) {
 		{Name: "exchange", Ready: l.isReady()},
 	}
 	// The DHT is a hint: without it a node does its work with whom it knows.
-	if d, err := l.dht.Stats(ctx); err == nil {
+	if d, err := l.dht.Stats(ctx); err == nil && l.cfg.DHT != DHTOff {
 		parts = append(parts, api.Part{Name: "dht", Ready: true, Message: fmt.Sprintf("%d %s known", d.Servers, plural(d.Servers, "server", "servers"))})
 	}
 	r := api.Readiness{Ready: true, Parts: parts}

@@ -25,7 +25,7 @@ const (
 // only look alive are closed, and everyone is dialled, looked for and told anew.
 func (n *Node) mend(ctx context.Context) {
 	clearBackoffs(n.host)
-	for _, c := range orphans(n.host) {
+	for _, c := range orphans(n.host, n.cfg.Network) {
 		n.log.Debug("connection from an address that is gone", zap.Stringer("peer", c.RemotePeer()), zap.Stringer("addr", c.LocalMultiaddr()))
 		_ = c.Close()
 	}
@@ -45,8 +45,8 @@ func (n *Node) mend(ctx context.Context) {
 
 // orphans returns the connections whose own end is an address that this machine
 // no longer has.
-func orphans(h host.Host) []network.Conn {
-	addrs, err := net.InterfaceAddrs()
+func orphans(h host.Host, on Network) []network.Conn {
+	addrs, err := interfaceAddrs(on)
 	if err != nil {
 		return nil
 	}

@@ -76,17 +76,17 @@ func (v netView) since(before netView) netChange {
 
 // watchNetwork calls mend when the network changed or the machine slept, until
 // ctx ends. Changes while mend works are one change afterwards.
-func watchNetwork(ctx context.Context, log *zap.Logger, mend func()) error {
+func watchNetwork(ctx context.Context, on Network, log *zap.Logger, mend func()) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	before := lookAtNetwork()
+	before := lookAtNetwork(on)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
-		now := lookAtNetwork()
+		now := lookAtNetwork(on)
 		change := now.since(before)
 		before = now
 		if change == 0 {
@@ -100,9 +100,16 @@ func watchNetwork(ctx context.Context, log *zap.Logger, mend func()) error {
 	}
 }
 
-func lookAtNetwork() netView {
+func lookAtNetwork(on Network) netView {
 	at := time.Now()
 	v := netView{at: at, wall: at.Round(0)}
+	if on != nil {
+		addrs, _ := on.Addrs() // none is a change as well
+		if l := describeLink("network", addrs); l != "" {
+			v.links = []string{l}
+		}
+		return v
+	}
 	ifaces, err := net.Interfaces()
 	if err != nil {
 		return v

@@ -77,7 +77,7 @@ func TestALongMendIsNoSleep(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		mended := 0
 		done := make(chan error, 1)
-		go func() { done <- watchNetwork(ctx, zap.NewNop(), func() { mended++; time.Sleep(time.Minute) }) }()
+		go func() { done <- watchNetwork(ctx, nil, zap.NewNop(), func() { mended++; time.Sleep(time.Minute) }) }()
 		time.Sleep(10 * time.Minute)
 		cancel()
 		if err := <-done; err != nil {

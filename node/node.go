@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -21,7 +20,6 @@ import (
 	"github.com/p2pnode/p2pnode/content"
 	"github.com/p2pnode/p2pnode/content/store"
 	"github.com/p2pnode/p2pnode/discovery"
-	"github.com/p2pnode/p2pnode/discovery/dht"
 	"github.com/p2pnode/p2pnode/discovery/mdns"
 	"github.com/p2pnode/p2pnode/node/api"
 	"github.com/p2pnode/p2pnode/node/exchange"
@@ -43,7 +41,7 @@ type Node struct {
 	host      host.Host
 	store     *store.Store
 	web       *origin.Client // HTTP servers that manifests name
-	dht       *dht.DHT
+	dht       directory
 	mdns      *mdns.Service // nil if off
 	exchange  *exchange.Exchange
 	server    *api.Server // nil if the API is off
@@ -120,7 +118,11 @@ func New(cfg Config, log *zap.Logger) (_ *Node, err error) {
 // openIdentity loads the identity in the data folder, or makes an enterprise of
 // one there.
 func openIdentity(cfg Config, log *zap.Logger) (id *trust.Identity, founded bool, err error) {
-	id, err = trust.Load(cfg.Data, trust.WithLog(log))
+	opts := []trust.Option{trust.WithLog(log)}
+	if cfg.Network != nil {
+		opts = append(opts, trust.WithListenUDP(cfg.Network.ListenUDP))
+	}
+	id, err = trust.Load(cfg.Data, opts...)
 	if errors.Is(err, trust.ErrNoIdentity) {
 		site, name := cfg.Site, cfg.Name
 		if site == "" {
@@ -129,7 +131,7 @@ func openIdentity(cfg Config, log *zap.Logger) (id *trust.Identity, founded bool
 		if name == "" {
 			name = hostName()
 		}
-		id, err = trust.Init(cfg.Data, site, name, trust.WithLog(log))
+		id, err = trust.Init(cfg.Data, site, name, opts...)
 		return id, err == nil, err
 	}
 	if err != nil {
@@ -175,7 +177,7 @@ func (n *Node) openStore() (err error) {
 func (n *Node) openNetwork() (err error) {
 	n.admission = trust.New(n.identity, trust.Config{Conn: n.cfg.Line}, n.log.Named("trust"))
 	n.host, err = newHost(hostConfig{
-		listen: n.cfg.Listen, admission: n.admission.Options(), metrics: n.registry, log: n.log.Named("host"),
+		listen: n.cfg.Listen, on: n.cfg.Network, admission: n.admission.Options(), metrics: n.registry, log: n.log.Named("host"),
 	})
 	if err != nil {
 		return err
@@ -191,11 +193,7 @@ func (n *Node) openNetwork() (err error) {
 	if err != nil {
 		return err
 	}
-	n.dht, err = dht.New(n.host, dht.Config{
-		Enterprise: n.identity.Enterprise(), Server: !n.cfg.DHTClient, Dir: n.cfg.dhtDir(),
-		Bootstrap: func() []peer.AddrInfo { return slices.Concat(told, n.keeper.book.peers()) },
-	}, n.log.Named("dht"))
-	if err != nil {
+	if n.dht, err = openDirectory(n, told); err != nil {
 		return err
 	}
 	if !n.cfg.mdnsOff() {
@@ -228,7 +226,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	work("peers", n.keeper.Run)
 	work("network watch", func(ctx context.Context) error {
-		return watchNetwork(ctx, n.log.Named("network"), func() { n.mend(ctx) })
+		return watchNetwork(ctx, n.cfg.Network, n.log.Named("network"), func() { n.mend(ctx) })
 	})
 	work("announce", n.announceAll)
 	work("repair", n.repair)
