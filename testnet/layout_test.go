@@ -66,6 +66,7 @@ var tree = layout{
 		"testnet/foreground":     "",
 		"testnet/plot":           "",
 		"testnet/scenario":       roots + workers + "node",
+		"testnet/sim":            roots + workers + "node testnet/wan",
 		"testnet/wan":            "bandwidth",
 	},
 

@@ -1,0 +1,10 @@
+//go:build !linux
+
+package sim
+
+// A use is what this process took of the machine; it is measured on Linux only.
+type use struct{}
+
+func used() use { return use{} }
+
+func (use) since(use, int) string { return "measured on Linux only" }

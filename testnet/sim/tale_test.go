@@ -1,0 +1,198 @@
+package sim
+
+import (
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/p2pnode/p2pnode/node/api"
+	"github.com/p2pnode/p2pnode/testnet/wan"
+)
+
+func TestMain(m *testing.M) {
+	// quic-go would say that a socket in memory has no buffer in the kernel.
+	os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true")
+	goleak.VerifyTestMain(m)
+}
+
+// planned returns what to simulate: 5 sites of 5, or with P2PNODE_SIM=full 50 of
+// 20. P2PNODE_SIM_SEED has the seed.
+func planned(t *testing.T) Plan {
+	access, err := wan.Parse("rate=20mbit buffer=100ms delay=5ms loss=0.1%")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := Plan{Sites: 5, PerSite: 5, Access: access, Seed: 1, Dir: t.TempDir()}
+	if os.Getenv("P2PNODE_SIM") == "full" {
+		p.Sites, p.PerSite = 50, 20
+	}
+	if s := os.Getenv("P2PNODE_SIM_SEED"); s != "" {
+		if p.Seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
+// A tale is an enterprise and what a test makes of it.
+type tale struct {
+	*testing.T
+	*Enterprise
+
+	random *rand.Rand
+	began  time.Time
+	gone   []*Node // were revoked
+}
+
+// tell runs a tale in virtual time.
+func tell(t *testing.T, story func(*tale)) {
+	plan, before := planned(t), used()
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		e, err := New(t.Context(), plan)
+		if e == nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := e.Close(); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Minute) // goleveldb ends its last goroutine a second after Close
+		}()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &tale{T: t, Enterprise: e, random: rand.New(rand.NewPCG(plan.Seed, 7)), began: began}
+		s.report("joined", "%d nodes on %d sites after %s", plan.Sites*plan.PerSite, plan.Sites, s.since(began))
+		story(s)
+		s.report("all told", "after %s, with %d goroutines", s.since(began), runtime.NumGoroutine())
+		if t.Failed() {
+			t.Logf("seed %d; the nodes said: %v", plan.Seed, e.Heard.Count(zapcore.WarnLevel))
+		}
+	})
+	t.Logf("%-24s %s", "cost", used().since(before, plan.Sites*plan.PerSite))
+}
+
+func (s *tale) since(t time.Time) time.Duration { return time.Since(t).Round(time.Millisecond) }
+
+func (s *tale) report(what, format string, args ...any) {
+	s.Helper()
+	s.Logf("%-24s "+format, append([]any{what}, args...)...)
+}
+
+// until waits for what has to come within a time, and returns when it did.
+func (s *tale) until(limit time.Duration, what string, ok func() bool) time.Duration {
+	s.Helper()
+	began := time.Now()
+	for !ok() {
+		if time.Since(began) > limit {
+			s.Fatalf("seed %d: not so after %s: %s", s.Seed, limit, what)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return s.since(began)
+}
+
+// peers returns whom a node is connected to, by name.
+func (s *tale) peers(n *Node) []string {
+	ps, err := n.API().Peers(s.Context())
+	if err != nil {
+		s.Fatal(err)
+	}
+	var names []string
+	for _, p := range ps {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// draw returns a member that is no delegate, at none of some sites.
+func (s *tale) draw(except ...int) *Node {
+	for {
+		n := s.Node(s.random.IntN(s.Sites), 1+s.random.IntN(s.PerSite-1))
+		if !slices.Contains(except, n.Site) && !slices.Contains(s.gone, n) {
+			return n
+		}
+	}
+}
+
+// drawSite returns a site other than some.
+func (s *tale) drawSite(except ...int) int { return s.draw(except...).Site }
+
+// publish has the issuer publish random bytes under a name.
+func (s *tale) publish(name string, size int) {
+	b := make([]byte, size)
+	for i := range b {
+		b[i] = byte(s.random.Uint32())
+	}
+	file := filepath.Join(s.Dir, name)
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		s.Fatal(err)
+	}
+	if _, err := s.Issuer().API().Add(s.Context(), api.AddRequest{Paths: []string{file}, Name: name, Version: "1"}, nil); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// get brings a content to a node, and returns how long that took.
+func (s *tale) get(n *Node, name string) (time.Duration, error) {
+	began := time.Now()
+	_, err := n.API().Get(s.Context(), api.GetRequest{Ref: name, Output: filepath.Join(n.Dir, name), Link: true}, nil)
+	return time.Since(began), err
+}
+
+// A spread is how long something took to come to many.
+type spread []time.Duration
+
+func (d spread) at(share float64) time.Duration {
+	if len(d) == 0 {
+		return 0
+	}
+	slices.Sort(d)
+	return d[min(int(share*float64(len(d))), len(d)-1)].Round(time.Millisecond)
+}
+
+func (d spread) String() string {
+	return "p50 " + d.at(0.5).String() + ", p99 " + d.at(0.99).String() + ", last " + d.at(1).String()
+}
+
+// heard returns when nodes took a newer revocation list since a time, each the
+// last time.
+func (s *tale) heard(since time.Time) map[string]time.Duration {
+	took := make(map[string]time.Duration)
+	for _, l := range s.Heard.Find("a newer revocation list came", since) {
+		took[l.Node] = max(took[l.Node], l.At.Sub(since))
+	}
+	return took
+}
+
+// enforced waits until every one of some nodes has the newest list.
+func (s *tale) enforced(limit time.Duration, since time.Time, by []*Node) spread {
+	s.Helper()
+	var took spread
+	s.until(limit, "all who can be reached know of the revocation", func() bool {
+		heard := s.heard(since)
+		took = took[:0]
+		for _, n := range by {
+			if d, ok := heard[n.Name]; ok {
+				took = append(took, d)
+			}
+		}
+		return len(took) == len(by)
+	})
+	return took
+}
+
+// members returns all members but those for which not is true.
+func (s *tale) members(not func(*Node) bool) []*Node {
+	return slices.DeleteFunc(s.All(), func(n *Node) bool { return slices.Contains(s.gone, n) || not(n) })
+}
