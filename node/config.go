@@ -34,6 +34,11 @@ type Config struct {
 	// MDNS says on which interfaces neighbours are looked for: "auto" (the
 	// default: every one that can multicast), "off", or interface names.
 	MDNS []string
+	// Connections bounds those that stay open: above it, idle ones are closed until
+	// two thirds are left. An endpoint needs no more than the default, 96; the
+	// delegate of a site of 500 needs 900, and a publisher or issuer that 1,000
+	// members were told of 4000, or it closes every minute what they open again.
+	Connections int
 	// DHT is this node's part in the DHT. Default: it serves.
 	DHT DHTMode
 	// Workers bounds the cores used for hashing. Default: half of them.

@@ -42,8 +42,7 @@ type hostConfig struct {
 	// on is the network that QUIC runs on; nil is the machine's.
 	on Network
 	// keep and trim bound connections: above trim, idle ones are closed until
-	// keep are left. 0: 64 and 96, for an endpoint. A delegate of a site needs
-	// 600 and 900, a publisher for a thousand sites 4000 and 5000.
+	// keep are left. 0: 64 and 96, for an endpoint.
 	keep, trim int
 	// metrics registers libp2p's collectors; nil for none.
 	metrics prometheus.Registerer

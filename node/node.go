@@ -177,7 +177,7 @@ func (n *Node) openStore() (err error) {
 func (n *Node) openNetwork() (err error) {
 	n.admission = trust.New(n.identity, trust.Config{Conn: n.cfg.Line}, n.log.Named("trust"))
 	n.host, err = newHost(hostConfig{
-		listen: n.cfg.Listen, on: n.cfg.Network, admission: n.admission.Options(), metrics: n.registry, log: n.log.Named("host"),
+		listen: n.cfg.Listen, on: n.cfg.Network, keep: n.cfg.Connections * 2 / 3, trim: n.cfg.Connections, admission: n.admission.Options(), metrics: n.registry, log: n.log.Named("host"),
 	})
 	if err != nil {
 		return err
@@ -188,7 +188,11 @@ func (n *Node) openNetwork() (err error) {
 		return fmt.Errorf("bootstrap addresses: %w", err)
 	}
 	told = append(told, n.identity.Bootstrap()...)
-	n.keeper = newKeeper(n.host, openBook(n.cfg.peersFile()), told, n.log.Named("peers"))
+	var far func(peer.ID) bool
+	if n.cfg.DHT == DHTServer {
+		far = func(p peer.ID) bool { return n.link(p) == bandwidth.WAN }
+	}
+	n.keeper = newKeeper(n.host, openBook(n.cfg.peersFile()), told, far, n.log.Named("peers"))
 	n.exchange, err = exchange.New(n.host, n.protocol(), library{n.store, n.catalogue}, exchange.Config{}, n.log.Named("exchange"))
 	if err != nil {
 		return err

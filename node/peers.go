@@ -18,7 +18,11 @@ import (
 )
 
 const (
-	keepPeers   = 16 // below so many connected members, known ones are dialled
+	keepPeers = 16 // below so many connected members, known ones are dialled
+	// keepFar is the same of members at other sites, for a node that serves the
+	// DHT. A site of 17 is enough for itself: after its link was cut for a minute,
+	// the DHT alone took six to find the others again (testnet/sim).
+	keepFar     = 4
 	dialsAtOnce = 8
 	// One look every 5 s costs nothing and bounds how long a restarted
 	// bootstrap node stays alone; each peer has its own back-off beside it.
@@ -35,6 +39,9 @@ type keeper struct {
 	host host.Host
 	book *peerbook
 	told []peer.AddrInfo // from configuration and invite: never forgotten
+	// far reports whether a connected peer is at another site; nil for a node that
+	// leaves those to others.
+	far  func(peer.ID) bool
 	log  *zap.Logger
 	wake chan struct{}
 
@@ -48,8 +55,8 @@ type attempt struct {
 	backoff time.Duration
 }
 
-func newKeeper(h host.Host, book *peerbook, told []peer.AddrInfo, log *zap.Logger) *keeper {
-	return &keeper{host: h, book: book, told: told, log: log, wake: make(chan struct{}, 1), tries: make(map[peer.ID]attempt)}
+func newKeeper(h host.Host, book *peerbook, told []peer.AddrInfo, far func(peer.ID) bool, log *zap.Logger) *keeper {
+	return &keeper{host: h, book: book, told: told, far: far, log: log, wake: make(chan struct{}, 1), tries: make(map[peer.ID]attempt)}
 }
 
 // Run works until ctx ends.
@@ -134,7 +141,7 @@ func (k *keeper) note(e any) {
 
 // keep dials who is due, if too few are connected.
 func (k *keeper) keep(ctx context.Context) {
-	missing := keepPeers - len(k.host.Network().Peers())
+	missing := k.missing(k.host.Network().Peers())
 	if missing <= 0 {
 		return
 	}
@@ -147,6 +154,21 @@ func (k *keeper) keep(ctx context.Context) {
 		})
 	}
 	_ = g.Wait() // dial reports by itself
+}
+
+// missing returns how many more members are to be connected than these.
+func (k *keeper) missing(connected []peer.ID) int {
+	missing := keepPeers - len(connected)
+	if k.far == nil {
+		return missing
+	}
+	far := 0
+	for _, p := range connected {
+		if k.far(p) {
+			far++
+		}
+	}
+	return max(missing, keepFar-far)
 }
 
 // due returns up to n known peers that are not connected and whose back-off is
