@@ -60,6 +60,9 @@ func Address(site, place int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, byte(site), byte((place + 1) >> 8), byte(place + 1)})
 }
 
+// hub is how many connections the issuer keeps: everyone was told of it.
+const hub = 4000
+
 // port is where every node listens.
 const port = 4740
 
@@ -79,7 +82,7 @@ func New(ctx context.Context, p Plan) (*Enterprise, error) {
 	}
 	issuer, err := e.plug(0, 0)
 	if err == nil {
-		err = issuer.start(node.Config{Site: siteName(0)})
+		err = issuer.start(node.Config{Site: siteName(0), Connections: hub})
 	}
 	if err != nil {
 		return e, fmt.Errorf("start the issuer: %w", err)
