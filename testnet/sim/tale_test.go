@@ -81,12 +81,32 @@ func tell(t *testing.T, story func(*tale)) {
 		s := &tale{T: t, Enterprise: e, random: rand.New(rand.NewPCG(plan.Seed, 7)), began: began}
 		s.report("joined", "%d nodes on %d sites after %s", plan.Sites*plan.PerSite, plan.Sites, s.since(began))
 		story(s)
+		s.reportTraffic()
 		s.report("all told", "after %s, with %d goroutines", s.since(began), runtime.NumGoroutine())
 		if t.Failed() {
 			t.Logf("seed %d; the nodes said: %v", plan.Seed, e.Heard.Count(zapcore.WarnLevel))
 		}
 	})
 	t.Logf("%-24s %s", "cost", used().since(before, plan.Sites*plan.PerSite))
+}
+
+// reportTraffic says what all lines carried, by class.
+func (s *tale) reportTraffic() {
+	var up, lan Traffic
+	var dropped, lost int64
+	for site := range s.Sites {
+		t := s.Net.Site(site).Tally()
+		for c := range up {
+			up[c].Packets, up[c].Bytes = up[c].Packets+t.Up[c].Packets, up[c].Bytes+t.Up[c].Bytes
+			lan[c].Packets, lan[c].Bytes = lan[c].Packets+t.LAN[c].Packets, lan[c].Bytes+t.LAN[c].Bytes
+		}
+		dropped, lost = dropped+t.Dropped, lost+t.Lost
+	}
+	for c := range up {
+		s.report(Class(c).String()+" packets", "between sites %d of %d kB together, on LANs %d of %d kB", up[c].Packets, up[c].Bytes/1000, lan[c].Packets, lan[c].Bytes/1000)
+	}
+	hub := s.Net.Site(0).Tally()
+	s.report("links", "%d packets dropped, %d lost; %d kB from the issuer's site, %d kB to it", dropped, lost, hub.Up.Total()/1000, hub.Down.Total()/1000)
 }
 
 func (s *tale) since(t time.Time) time.Duration { return time.Since(t).Round(time.Millisecond) }
