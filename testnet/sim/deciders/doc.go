@@ -24,9 +24,9 @@
 //   - Hashing and disks take no time, and no block is ever wrong.
 //   - In sites that aren't among Plan.Full, a node sees its neighbours as one
 //     source, Neighbours, that has whatever one of them has. Who of them sends is
-//     the less busy of two that have it; it goes through that node's port. With 56
-//     neighbours each a source of its own, a run of 100,000 nodes would need
-//     30 times the memory. README.md shows what the difference is.
+//     the less busy of two that have it; it goes through that node's port. With
+//     each neighbour a source of its own, every change is told up to 56 times, and
+//     weighed as often. README.md shows what the difference is.
 //
 // # What is left to others
 //

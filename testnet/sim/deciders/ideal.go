@@ -25,7 +25,7 @@ type ideal struct {
 	once  bool // the publisher sends no chunk twice
 	sites []idealSite
 	nodes []idealNode
-	has   []int32 // per chunk, how many sites
+	has   []int32 // per chunk, how many sites have it or are being sent it
 	out   []bool  // per chunk, that the publisher has sent it
 	next  uint64
 	// begun holds what crosses the WAN: the site that sends it.
@@ -124,7 +124,6 @@ func (d *ideal) brought(i, n int32, ev Event, do *Orders) {
 	delete(d.begun, key)
 	s.has.set(int(ev.Chunk))
 	s.holder[ev.Chunk] = n
-	d.has[ev.Chunk]++
 	s.down++
 	d.sites[from].up++
 	d.serve(from, do)
@@ -192,6 +191,7 @@ func (d *ideal) send(from, to int32, do *Orders) bool {
 	if from == 0 {
 		d.out[best] = true
 	}
+	d.has[best]++
 	b.lacks.clear(best)
 	a.up--
 	b.down--

@@ -181,6 +181,13 @@ func TestIdealsComeNearTheBounds(t *testing.T) {
 		if least := MeshBound(p).Time; mesh.Last < least || mesh.Last > 2*least {
 			t.Errorf("mesh took %v, the least is %v", mesh.Last, least)
 		}
+		swarm, err := Run(p, policy("swarm"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if swarm.Last > mesh.Last*11/10 {
+			t.Errorf("swarm took %v, mesh, with less to choose from, %v", swarm.Last, mesh.Last)
+		}
 		if hub.Uplink != 30 || mesh.Uplink != 1 || hub.MostCopies != 1 || mesh.MostCopies != 1 {
 			t.Errorf("hub %v\nmesh %v", hub, mesh)
 		}
