@@ -35,27 +35,30 @@ func TestDownloadGoesOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A busy machine may have more requests made, but not others: what is asked for
+	// decides what comes.
 	var mu sync.Mutex
-	var asked []string
+	var asked []int
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var from int
+		if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from); err != nil {
+			t.Errorf("asked for %q", r.Header.Get("Range"))
+		}
 		mu.Lock()
-		asked = append(asked, r.Header.Get("Range"))
-		n := len(asked)
+		asked = append(asked, from)
 		mu.Unlock()
-		rest := func(from int) {
-			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, size-1, size))
+		part := func(to int) {
 			w.Header().Set("Content-Length", fmt.Sprint(size-from))
 			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write(text[from:to])
 		}
-		switch n {
-		case 1: // breaks off
-			rest(1000)
-			_, _ = w.Write(text[1000:3000])
-		case 2: // comes to a halt
-			rest(3000)
-			_, _ = w.Write(text[3000:6000])
+		switch {
+		case from < 3000:
+			part(3000) // and breaks off
+		case from < 6000:
+			part(6000)
 			_ = http.NewResponseController(w).Flush()
-			<-r.Context().Done()
+			<-r.Context().Done() // comes to a halt
 		default:
 			http.ServeFile(w, r, path)
 		}
@@ -74,8 +77,9 @@ func TestDownloadGoesOn(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if len(asked) < 3 || !slices.Equal(asked[:3], []string{"bytes=1000-", "bytes=3000-", "bytes=6000-"}) {
-		t.Errorf("asked for %q", asked)
+	halted := slices.ContainsFunc(asked, func(n int) bool { return n >= 3000 && n < 6000 })
+	if asked[0] != 1000 || !slices.IsSorted(asked) || !halted || asked[len(asked)-1] < 6000 {
+		t.Errorf("asked for what is behind %d", asked)
 	}
 	d = download{url: s.URL, out: out, size: size, digest: strings.Repeat("0", 64)}
 	if err := d.run(t.Context()); err == nil {
