@@ -29,7 +29,7 @@ const healing = time.Minute
 
 // Run lets a Timeline happen to a box whose nodes all run, and writes down what
 // came of it. It returns an error if the box itself failed, or ctx ended; then too
-// it heals first what it broke. say is told each thing that happens.
+// it heals first what it broke. say is told each thing that happens, one after the other.
 func Run(ctx context.Context, e box.Enterprise, files Files, t Timeline, say func(at time.Duration, text string)) (Record, error) {
 	r := &run{box: e, files: files, plan: t, start: time.Now(), say: say, ids: make([]chan struct{}, len(t.Contents))}
 	r.rec.rec = Record{Contents: make([]Published, len(t.Contents)), Faults: make([]Done, len(t.Faults)), Usage: map[string]Growth{}, Left: map[string][]string{}}
@@ -58,11 +58,17 @@ type run struct {
 	start time.Time
 	rec   recorder
 	ids   []chan struct{} // by content: closed once it is published
+
+	saying sync.Mutex // one at a time calls say
 }
 
 func (r *run) now() time.Duration { return time.Since(r.start) }
 
-func (r *run) tell(format string, args ...any) { r.say(r.now(), fmt.Sprintf(format, args...)) }
+func (r *run) tell(format string, args ...any) {
+	r.saying.Lock()
+	defer r.saying.Unlock()
+	r.say(r.now(), fmt.Sprintf(format, args...))
+}
 
 // until waits for a time of the timeline.
 func (r *run) until(ctx context.Context, at time.Duration) error {
