@@ -47,6 +47,9 @@ func serveForeground(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if s.NotCubic != nil {
+		fmt.Fprintln(os.Stderr, "foreground: downloads don't go by CUBIC, as most users' do; as root they would:", s.NotCubic)
+	}
 	fmt.Println("foreground: listening on", s.Addr())
 	return s.Serve(ctx)
 }

@@ -78,6 +78,7 @@ var tree = layout{
 		"node":               "content/store/disk/disktest",
 		"node/gateway":       "content/car content/store/storetest",
 		"testnet/box/spaces": "testnet/box/boxtest",
+		"testnet/foreground": "testnet/wan",
 		"testnet/play":       "testnet/box/spaces",
 	},
 

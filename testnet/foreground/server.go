@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -35,11 +36,22 @@ const (
 type Server struct {
 	tcp net.Listener
 	udp *net.UDPConn
+
+	// NotCubic is why downloads don't go by CUBIC, but by what this machine does by
+	// itself; nil if they do. Most servers that users have do; one that goes by BBR
+	// leaves buffers nearly empty, and what users feel beside it is another thing.
+	NotCubic error
 }
 
 // Listen returns a server on a port, TCP and UDP. Serve it or Close it.
 func Listen(address string) (*Server, error) {
-	tcp, err := net.Listen("tcp", address)
+	var notCubic error
+	listen := net.ListenConfig{Control: func(network, address string, c syscall.RawConn) error {
+		notCubic = cubic(network, address, c)
+		return nil
+	}}
+	listen.SetMultipathTCP(false) // it chooses for itself
+	tcp, err := listen.Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listen for foreground traffic: %w", err)
 	}
@@ -48,7 +60,7 @@ func Listen(address string) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listen for foreground traffic: %w", err), tcp.Close())
 	}
-	return &Server{tcp, udp}, nil
+	return &Server{tcp, udp, notCubic}, nil
 }
 
 // Addr returns where it listens.
