@@ -25,8 +25,8 @@ func run(ctx context.Context, env []string, argv ...string) (string, error) {
 		cmd.Env = append(os.Environ(), env...)
 	}
 	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
+		if ctx.Err() != nil { // what it said of that is of no use
+			return "", fmt.Errorf("%s: %w", strings.Join(argv[:min(len(argv), 2)], " "), context.Cause(ctx))
 		}
 		return "", fmt.Errorf("%s: %w\n%s%s", strings.Join(argv[:min(len(argv), 12)], " "), err, stdout.String(), stderr.String())
 	}
@@ -49,6 +49,8 @@ func engine(ctx context.Context) (string, error) {
 	switch {
 	case errors.Is(err, exec.ErrNotFound):
 		return "", errors.New("there is no docker command here; install Docker Engine 20.10 or newer (Debian: apt-get install docker.io docker-compose)")
+	case ctx.Err() != nil:
+		return "", err
 	case err != nil:
 		return "", fmt.Errorf("the Docker engine doesn't answer; is it running, and may you use it?\n%w", err)
 	}
@@ -61,6 +63,9 @@ func tool(ctx context.Context) (argv []string, version string, err error) {
 		if version, err := run(ctx, nil, append(argv, "version", "--short")...); err == nil {
 			return argv, strings.TrimSpace(version), nil
 		}
+	}
+	if ctx.Err() != nil {
+		return nil, "", context.Cause(ctx)
 	}
 	return nil, "", errors.New("neither `docker compose` nor `docker-compose` works here (Debian: apt-get install docker-compose)")
 }
