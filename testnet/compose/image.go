@@ -41,7 +41,7 @@ func build(ctx context.Context, dir string) (int64, error) {
 	} else if err := copyFile(filepath.Join(dir, "testnet"), self); err != nil {
 		return 0, err
 	}
-	if _, err := run(ctx, env, append([]string{"go", "build", "-o", dir + string(filepath.Separator)}, packages...)...); err != nil {
+	if _, err := run(ctx, env, append([]string{"go", "build", "-ldflags", "-s -w", "-o", dir + string(filepath.Separator)}, packages...)...); err != nil {
 		return 0, err
 	}
 	info, err := os.Stat(filepath.Join(dir, "p2pnode"))
