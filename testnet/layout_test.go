@@ -77,7 +77,7 @@ var tree = layout{
 		"content/store":      "content/store/storetest content/store/disk/disktest",
 		"node":               "content/store/disk/disktest",
 		"node/gateway":       "content/car content/store/storetest",
-		"testnet/box/spaces": "testnet/box/boxtest",
+		"testnet/box/spaces": "bandwidth testnet/box/boxtest",
 		"testnet/foreground": "testnet/wan",
 		"testnet/play":       "testnet/box/spaces",
 	},

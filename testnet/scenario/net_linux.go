@@ -138,7 +138,8 @@ func (n *Net) LAN(name string, subnet netip.Prefix) (*LAN, error) {
 		return nil, err
 	}
 	l := &LAN{net: n, hub: hub, Prefix: subnet}
-	return l, errors.Join(hub.ip("link", "add", "br0", "type", "bridge"), hub.ip("link", "set", "br0", "up"))
+	// A switch has no address, and says nothing of its own.
+	return l, errors.Join(hub.NoIPv6(), hub.ip("link", "add", "br0", "type", "bridge"), hub.ip("link", "set", "br0", "up"))
 }
 
 // A Port is a host's interface on a LAN.

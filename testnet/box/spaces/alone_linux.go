@@ -34,8 +34,11 @@ func Alone() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("keep mounts to this process: %w", err)
 	}
-	env := append(os.Environ(), aloneEnv+"="+strconv.Itoa(os.Getpid()))
-	return fmt.Errorf("start this program anew: %w", syscall.Exec("/proc/self/exe", os.Args, env))
+	// Set, not appended: of two the first would count, a parent's that was alone too.
+	if err := os.Setenv(aloneEnv, strconv.Itoa(os.Getpid())); err != nil {
+		return err
+	}
+	return fmt.Errorf("start this program anew: %w", syscall.Exec("/proc/self/exe", os.Args, os.Environ()))
 }
 
 func alone() bool { return os.Getenv(aloneEnv) == strconv.Itoa(os.Getpid()) }

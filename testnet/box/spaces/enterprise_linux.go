@@ -55,7 +55,7 @@ func New(ctx context.Context, plan box.Plan, cfg Config) (_ *Enterprise, err err
 			err = errors.Join(err, e.Close())
 		}
 	}()
-	if e.network, err = newNetwork(plan); err != nil {
+	if e.network, err = newNetwork(ctx, plan, cfg); err != nil {
 		return nil, fmt.Errorf("make the network: %w", err)
 	}
 	for _, p := range plan.Places() {

@@ -27,6 +27,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	if dir := os.Getenv(killedEnv); dir != "" {
+		fmt.Fprintln(os.Stderr, runUntilKilled(dir))
+		os.Exit(1)
+	}
 	os.Exit(test(m))
 }
 
@@ -57,7 +61,7 @@ func build(ctx context.Context) (err error) {
 // made returns an enterprise of which nothing runs yet.
 func made(t *testing.T, plan box.Plan, dir string) *Enterprise {
 	t.Helper()
-	e, err := New(t.Context(), plan, Config{Binary: built.p2pnode, Program: built.testnet, Dir: dir})
+	e, err := New(t.Context(), plan, Config{Binary: built.p2pnode, Program: built.testnet, Router: built.testnet, Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,40 +85,60 @@ func TestNetSuite(t *testing.T) {
 // left returns what is there of enterprises that this process made in dir.
 func left(t *testing.T, dir string) (all []string) {
 	t.Helper()
-	names, err := exec.Command("ip", "netns", "list").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(names)) {
-		if strings.HasPrefix(line, fmt.Sprintf("p2pnode-%d-", os.Getpid())) {
-			all = append(all, "namespace "+line)
-		}
-	}
-	mounts, err := os.ReadFile("/proc/self/mounts")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(mounts)) {
-		if strings.Contains(line, dir) {
-			all = append(all, "mount "+line)
-		}
-	}
-	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range processes {
-		// One may end meanwhile.
-		if text, err := os.ReadFile(p); err == nil && strings.Contains(string(text), dir) {
-			all = append(all, "process "+strings.ReplaceAll(string(text), "\x00", " "))
-		}
-	}
+	all = append(all, namespaces(t, os.Getpid())...)
+	all = append(all, mounts(t, dir)...)
+	all = append(all, processes(t, dir)...)
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
 		all = append(all, "file "+e.Name())
+	}
+	return all
+}
+
+// namespaces returns those whose names carry a process id.
+func namespaces(t *testing.T, pid int) (all []string) {
+	t.Helper()
+	entries, err := os.ReadDir("/run/netns")
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), fmt.Sprintf("p2pnode-%d-", pid)) {
+			all = append(all, "namespace "+e.Name())
+		}
+	}
+	return all
+}
+
+func mounts(t *testing.T, dir string) (all []string) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.Contains(line, dir) {
+			all = append(all, "mount "+line)
+		}
+	}
+	return all
+}
+
+// processes returns those that were told of a folder.
+func processes(t *testing.T, dir string) (all []string) {
+	t.Helper()
+	found, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range found {
+		// One may end meanwhile.
+		if text, err := os.ReadFile(p); err == nil && strings.Contains(string(text), dir) {
+			all = append(all, "process "+strings.ReplaceAll(string(text), "\x00", " "))
+		}
 	}
 	return all
 }

@@ -26,10 +26,16 @@ type network struct {
 type site struct {
 	lan     *scenario.LAN
 	gateway netip.Addr
-	link    *link
+	link    closingLink
 
 	mu    sync.Mutex
 	guest int // how many visitors were given an address
+}
+
+// A closingLink is one that runs until it is closed.
+type closingLink interface {
+	box.Link
+	Close() error
 }
 
 // A host is a machine: a namespace with one interface.
@@ -40,7 +46,7 @@ type host struct {
 	addr  netip.Prefix // at home
 }
 
-func newNetwork(plan box.Plan) (_ *network, err error) {
+func newNetwork(ctx context.Context, plan box.Plan, cfg Config) (_ *network, err error) {
 	net, err := scenario.NewNet()
 	if err != nil {
 		return nil, err
@@ -61,7 +67,7 @@ func newNetwork(plan box.Plan) (_ *network, err error) {
 	for i, name := range plan.Sites() {
 		s := &site{}
 		n.sites[name] = s
-		making.Go(func() error { return s.make(net, middle, plan, i) })
+		making.Go(func() error { return s.make(ctx, net, middle, plan, cfg, i) })
 	}
 	if err := making.Wait(); err != nil {
 		return nil, err
@@ -75,7 +81,7 @@ func newNetwork(plan box.Plan) (_ *network, err error) {
 }
 
 // make makes the site that is number i of the plan.
-func (s *site) make(net *scenario.Net, middle *scenario.LAN, plan box.Plan, i int) error {
+func (s *site) make(ctx context.Context, net *scenario.Net, middle *scenario.LAN, plan box.Plan, cfg Config, i int) error {
 	name := plan.Sites()[i]
 	var err error
 	if s.lan, err = net.LAN(name, box.Subnet(i)); err != nil {
@@ -109,6 +115,11 @@ func (s *site) make(net *scenario.Net, middle *scenario.LAN, plan box.Plan, i in
 	if name == box.HQ {
 		settings = [2]wan.Settings{box.Up: plan.HQUp, box.Down: plan.HQDown}
 	}
+	seed := plan.Seed + 2*uint64(i) // each direction has one
+	if cfg.Router != "" {
+		s.link, err = newRouter(ctx, router, cfg, name, i, seed, settings)
+		return err
+	}
 	s.link, err = newLink(name, wan.Config{
 		Ends: [2]wan.End{
 			{Space: router.Name(), Device: "link0", From: inner.Device()},
@@ -116,7 +127,7 @@ func (s *site) make(net *scenario.Net, middle *scenario.LAN, plan box.Plan, i in
 		},
 		Settings: settings,
 		Classes:  box.Classes,
-		Seed:     plan.Seed + 2*uint64(i), // each direction has one
+		Seed:     seed,
 	})
 	return err
 }
@@ -170,62 +181,4 @@ func (n *network) Close() error {
 		}
 	}
 	return errors.Join(append(errs, n.net.Close())...)
-}
-
-// link is a box.Link whose emulator runs here.
-type link struct {
-	emulator *wan.Emulator
-	stop     context.CancelFunc
-	ended    chan struct{}
-	err      error // of an emulator that ended
-}
-
-var _ box.Link = (*link)(nil)
-
-func newLink(site string, cfg wan.Config) (*link, error) {
-	e, err := wan.New(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("link of %s: %w", site, err)
-	}
-	ctx, stop := context.WithCancel(context.Background()) // until Close
-	l := &link{emulator: e, stop: stop, ended: make(chan struct{})}
-	go func() {
-		defer close(l.ended)
-		if err := e.Run(ctx); err != nil {
-			l.err = fmt.Errorf("link of %s: %w", site, err)
-		}
-	}()
-	return l, nil
-}
-
-// failed returns why the emulator has ended, if it has.
-func (l *link) failed() error {
-	select {
-	case <-l.ended:
-		return l.err
-	default:
-		return nil
-	}
-}
-
-// Set implements box.Link.
-func (l *link) Set(_ context.Context, d box.Direction, s wan.Settings) error {
-	return errors.Join(l.failed(), l.emulator.Set(d, s))
-}
-
-// Settings implements box.Link.
-func (l *link) Settings(_ context.Context, d box.Direction) (wan.Settings, error) {
-	return l.emulator.Settings(d), l.failed()
-}
-
-// Counts implements box.Link.
-func (l *link) Counts(_ context.Context, d box.Direction) (wan.Counts, error) {
-	return l.emulator.Counts(d), l.failed()
-}
-
-// Close ends the emulator.
-func (l *link) Close() error {
-	l.stop()
-	<-l.ended
-	return errors.Join(l.err, l.emulator.Close())
 }

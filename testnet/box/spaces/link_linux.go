@@ -1,0 +1,154 @@
+package spaces
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/p2pnode/p2pnode/testnet/box"
+	"github.com/p2pnode/p2pnode/testnet/scenario"
+	"github.com/p2pnode/p2pnode/testnet/wan"
+)
+
+// link is a box.Link whose emulator runs here.
+type link struct {
+	emulator *wan.Emulator
+	stop     context.CancelFunc
+	ended    chan struct{}
+	err      error // of an emulator that ended
+}
+
+var _ box.Link = (*link)(nil)
+
+func newLink(site string, cfg wan.Config) (*link, error) {
+	e, err := wan.New(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("link of %s: %w", site, err)
+	}
+	ctx, stop := context.WithCancel(context.Background()) // until Close
+	l := &link{emulator: e, stop: stop, ended: make(chan struct{})}
+	go func() {
+		defer close(l.ended)
+		if err := e.Run(ctx); err != nil {
+			l.err = fmt.Errorf("link of %s: %w", site, err)
+		}
+	}()
+	return l, nil
+}
+
+// failed returns why the emulator has ended, if it has.
+func (l *link) failed() error {
+	select {
+	case <-l.ended:
+		return l.err
+	default:
+		return nil
+	}
+}
+
+// Set implements box.Link.
+func (l *link) Set(_ context.Context, d box.Direction, s wan.Settings) error {
+	return errors.Join(l.failed(), l.emulator.Set(d, s))
+}
+
+// Settings implements box.Link.
+func (l *link) Settings(_ context.Context, d box.Direction) (wan.Settings, error) {
+	return l.emulator.Settings(d), l.failed()
+}
+
+// Counts implements box.Link.
+func (l *link) Counts(_ context.Context, d box.Direction) (wan.Counts, error) {
+	return l.emulator.Counts(d), l.failed()
+}
+
+// Close ends the emulator.
+func (l *link) Close() error {
+	l.stop()
+	<-l.ended
+	return errors.Join(l.err, l.emulator.Close())
+}
+
+// router is a box.Link whose emulator is a process of its own, in the router's
+// namespace: that of `testnet router`, as containers have it.
+type router struct {
+	site    string
+	process *exec.Cmd
+	said    *strings.Builder // on stderr; read it once the process has ended
+	control *wan.Control
+	socket  string
+}
+
+var _ box.Link = (*router)(nil)
+
+func newRouter(ctx context.Context, space *scenario.Space, cfg Config, site string, i int, seed uint64, settings [2]wan.Settings) (_ *router, err error) {
+	r := &router{site: site, said: &strings.Builder{}, socket: filepath.Join(cfg.Dir, "link-"+site+".sock")}
+	r.control = wan.NewControl(r.socket)
+	argv := []string{
+		cfg.Router, "router", "--site", site, "--control", r.socket, "--seed", strconv.FormatUint(seed, 10),
+		"--gateway", box.Gateway(i).String(), "--wan", box.WANAddr(i).String(),
+		"--up", settings[box.Up].String(), "--down", settings[box.Down].String(),
+	}
+	r.process = scenario.Command(context.Background(), space, argv...) // until Close
+	r.process.Stderr = r.said
+	out, err := r.process.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("link of %s: %w", site, err)
+	}
+	if err := r.process.Start(); err != nil {
+		return nil, fmt.Errorf("link of %s: %w", site, err)
+	}
+	defer context.AfterFunc(ctx, func() { _ = r.process.Process.Kill() })()
+	// It says what it does once it does it.
+	if !bufio.NewScanner(out).Scan() {
+		return nil, fmt.Errorf("link of %s: its router ended: %w: %s", site, r.process.Wait(), r.said)
+	}
+	return r, nil
+}
+
+// Set implements box.Link.
+func (r *router) Set(ctx context.Context, d box.Direction, s wan.Settings) error {
+	return r.failed(r.control.Set(ctx, d, s))
+}
+
+// Settings implements box.Link.
+func (r *router) Settings(ctx context.Context, d box.Direction) (wan.Settings, error) {
+	state, err := r.control.State(ctx, d)
+	if err != nil {
+		return wan.Settings{}, r.failed(err)
+	}
+	s, err := wan.Parse(state.Settings)
+	return s, r.failed(err)
+}
+
+// Counts implements box.Link.
+func (r *router) Counts(ctx context.Context, d box.Direction) (wan.Counts, error) {
+	state, err := r.control.State(ctx, d)
+	return state.Counts, r.failed(err)
+}
+
+func (r *router) failed(err error) error {
+	if err != nil {
+		return fmt.Errorf("link of %s: %w", r.site, err)
+	}
+	return nil
+}
+
+// Close ends the process, and fails if it doesn't end well. One that has ended
+// already was interrupted together with this one.
+func (r *router) Close() error {
+	err := r.process.Process.Signal(syscall.SIGTERM)
+	if errors.Is(err, os.ErrProcessDone) {
+		err = nil
+	}
+	if err = errors.Join(err, r.process.Wait()); err != nil {
+		err = fmt.Errorf("router of %s: %w: %s", r.site, err, r.said)
+	}
+	return errors.Join(err, os.RemoveAll(r.socket))
+}
