@@ -104,8 +104,10 @@ func New(ctx context.Context, p Plan) (*Enterprise, error) {
 	})
 }
 
-// atOnce is how many nodes start at once: on the issuer waits no more.
-const atOnce = 32
+// atOnce is how many nodes start at once. They knock at the issuer at one moment of
+// virtual time, and libp2p's listener turns away whom it finds no room for in a
+// queue of 16.
+const atOnce = 6
 
 // each calls f for all places.
 func (e *Enterprise) each(f func(site, place int) error) error {
