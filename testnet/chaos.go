@@ -14,6 +14,7 @@ import (
 	"github.com/p2pnode/p2pnode/testnet/box"
 	"github.com/p2pnode/p2pnode/testnet/box/spaces"
 	"github.com/p2pnode/p2pnode/testnet/chaos"
+	"github.com/p2pnode/p2pnode/testnet/compose"
 	"github.com/p2pnode/p2pnode/testnet/scenario"
 	"github.com/p2pnode/p2pnode/testnet/wan"
 )
@@ -37,7 +38,7 @@ func parseChaos(args []string) (f chaosFlags, err error) {
 	set.IntVar(&f.plan.Branches, "sites", f.plan.Branches, "branches, beside HQ")
 	set.IntVar(&f.plan.Peers, "peers", f.plan.Peers, "endpoints of each branch")
 	set.BoolVar(&f.planOnly, "plan", false, "print the timeline and do nothing")
-	set.StringVar(&f.on, "on", onSpaces, "what the testnet is made of: spaces, for network namespaces")
+	set.StringVar(&f.on, "on", onSpaces, "spaces, for a testnet of namespaces of its own; compose, for the one that `testnet up` started")
 	set.BoolVar(&f.json, "json", false, "print the result as JSON on stdout, what happens on stderr")
 	set.StringVar(&f.out, "out", "", "file to write the result to, as JSON")
 	set.BoolVar(&f.race, "race", false, "run nodes with the race detector (needs gcc; memory isn't judged then)")
@@ -47,8 +48,8 @@ func parseChaos(args []string) (f chaosFlags, err error) {
 	if set.NArg() > 0 {
 		return f, fmt.Errorf("chaos: %q is no flag", set.Arg(0))
 	}
-	if f.on != onSpaces {
-		return f, fmt.Errorf("chaos: --on %s: want %s", f.on, onSpaces)
+	if f.on != onSpaces && f.on != onCompose {
+		return f, fmt.Errorf("chaos: --on %s: want %s or %s", f.on, onSpaces, onCompose)
 	}
 	if f.plan.Seed == 0 {
 		f.plan.Seed = uint64(time.Now().UnixNano()) % 1_000_000
@@ -57,7 +58,10 @@ func parseChaos(args []string) (f chaosFlags, err error) {
 }
 
 // What a testnet can be made of.
-const onSpaces = "spaces"
+const (
+	onSpaces  = "spaces"
+	onCompose = "compose"
+)
 
 // chaosBox is what chaos breaks by default: links that several gets fill, and disks
 // that have room for all that is published.
@@ -76,31 +80,64 @@ func breakIt(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
-	t, err := chaos.Make(f.plan, time.Duration(f.minutes*float64(time.Minute)))
-	if err != nil {
-		return fmt.Errorf("%w: %w", errUsage, err)
+	if f.on == onCompose {
+		return f.breakCompose(ctx)
 	}
-	if f.planOnly {
-		_, err := fmt.Fprint(os.Stdout, t)
+	t, err := f.timeline(f.plan)
+	if err != nil || f.planOnly {
 		return err
 	}
 	if err := spaces.Alone(); err != nil {
 		return err
 	}
-	talk := io.Writer(os.Stdout)
-	if f.json {
-		talk = os.Stderr
-	}
-	fmt.Fprintf(talk, "chaos: seed %d, %v, %d branches of %d endpoints, %d faults\n", f.plan.Seed, t.For, f.plan.Branches, f.plan.Peers, len(t.Faults))
-	rec, err := breakSpaces(ctx, f, t, talk)
+	rec, err := f.breakSpaces(ctx, t)
 	if err != nil {
 		return err
 	}
-	return f.report(talk, t, rec)
+	return f.report(t, rec)
+}
+
+// timeline plans what is to happen to a box, and prints it if that is all.
+func (f chaosFlags) timeline(b box.Plan) (chaos.Timeline, error) {
+	t, err := chaos.Make(b, time.Duration(f.minutes*float64(time.Minute)))
+	if err != nil {
+		return t, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	if f.planOnly {
+		fmt.Print(t)
+	}
+	return t, nil
+}
+
+// talk is where it is told what happens.
+func (f chaosFlags) talk() io.Writer {
+	if f.json {
+		return os.Stderr
+	}
+	return os.Stdout
+}
+
+// breakCompose breaks the testnet that stands here, and leaves it standing.
+func (f chaosFlags) breakCompose(ctx context.Context) error {
+	e, err := compose.Attach(ctx)
+	if err != nil {
+		return err
+	}
+	plan := e.Plan()
+	plan.Seed = f.plan.Seed
+	t, err := f.timeline(plan)
+	if err != nil || f.planOnly {
+		return err
+	}
+	rec, err := f.breakBox(ctx, e, t)
+	if err := errors.Join(err, e.Close()); err != nil {
+		return err
+	}
+	return f.report(t, rec)
 }
 
 // breakSpaces makes a testnet of namespaces, breaks it and takes it away.
-func breakSpaces(ctx context.Context, f chaosFlags, t chaos.Timeline, talk io.Writer) (rec chaos.Record, err error) {
+func (f chaosFlags) breakSpaces(ctx context.Context, t chaos.Timeline) (rec chaos.Record, err error) {
 	if err := spaces.Reap(); err != nil {
 		return rec, err
 	}
@@ -125,10 +162,12 @@ func breakSpaces(ctx context.Context, f chaosFlags, t chaos.Timeline, talk io.Wr
 	if err := e.Start(ctx); err != nil {
 		return rec, err
 	}
-	return breakBox(ctx, e, t, talk)
+	return f.breakBox(ctx, e, t)
 }
 
-func breakBox(ctx context.Context, e box.Enterprise, t chaos.Timeline, talk io.Writer) (chaos.Record, error) {
+func (f chaosFlags) breakBox(ctx context.Context, e box.Enterprise, t chaos.Timeline) (chaos.Record, error) {
+	talk := f.talk()
+	fmt.Fprintf(talk, "chaos: seed %d, %v, %d branches of %d endpoints, %d faults\n", t.Box.Seed, t.For, t.Box.Branches, t.Box.Peers, len(t.Faults))
 	files, err := chaos.NewMachines(ctx, e)
 	if err != nil {
 		return chaos.Record{}, err
@@ -155,9 +194,9 @@ type chaosResult struct {
 }
 
 // report writes the verdicts, and is an error if one of them is FAIL.
-func (f chaosFlags) report(talk io.Writer, t chaos.Timeline, rec chaos.Record) error {
+func (f chaosFlags) report(t chaos.Timeline, rec chaos.Record) error {
 	verdicts := chaos.Judge(t, rec)
-	pass := chaos.Passed(verdicts)
+	talk, pass := f.talk(), chaos.Passed(verdicts)
 	text, err := json.MarshalIndent(chaosResult{t.Box.Seed, f.minutes, t.Box.Branches, t.Box.Peers, len(t.Faults), pass, verdicts, t.String()}, "", "  ")
 	if err != nil {
 		return err
@@ -178,7 +217,7 @@ func (f chaosFlags) report(talk io.Writer, t chaos.Timeline, rec chaos.Record) e
 		return err
 	}
 	if !pass {
-		return fmt.Errorf("chaos: an invariant broke; the same again: go run ./testnet chaos --seed %d --minutes %g --sites %d --peers %d", t.Box.Seed, f.minutes, t.Box.Branches, t.Box.Peers)
+		return fmt.Errorf("chaos: an invariant broke; the same again: go run ./testnet chaos --seed %d --minutes %g --sites %d --peers %d --on %s", t.Box.Seed, f.minutes, t.Box.Branches, t.Box.Peers, f.on)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/p2pnode/p2pnode/node/api"
 	"github.com/p2pnode/p2pnode/testnet/box"
@@ -46,7 +47,26 @@ func NewMachines(ctx context.Context, e box.Enterprise) (*Machines, error) {
 	return m, nil
 }
 
+// toolPatience is how long a machine may be away on which a tool is to run: one of
+// containers is while its node is down.
+const toolPatience = 2 * time.Minute
+
+// tool runs the tool on a machine, once that is there.
 func (m *Machines) tool(ctx context.Context, n box.Node, args ...string) (string, error) {
+	for end := time.Now().Add(toolPatience); ; {
+		text, err := m.once(ctx, n, args...)
+		if err == nil || time.Now().After(end) {
+			return text, err
+		}
+		select {
+		case <-ctx.Done():
+			return "", err
+		case <-time.After(again):
+		}
+	}
+}
+
+func (m *Machines) once(ctx context.Context, n box.Node, args ...string) (string, error) {
 	var stdout, stderr bytes.Buffer
 	cmd := n.Tool(ctx, append([]string{ToolName}, args...)...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -119,11 +139,11 @@ func digest(path string, out io.Writer) error {
 	return err
 }
 
-// known are the names in a data folder that a node that has ended leaves there. A
-// lock that is taken away can be held twice, so that of joining stays.
-var known = []string{"store", "store.at", "trust", "dht", "peers", "joining.lock"}
+// known are the names in a node's data folder. A lock that is taken away can be
+// held twice, so that of joining stays.
+var known = []string{"api.sock", "store", "store.at", "trust", "dht", "peers", "joining.lock"}
 
-// list writes what should not be in the data folder of a node that has ended, nor
+// list writes what should not be in the data folder of a node that does nothing, nor
 // where copies were written.
 func list(data, copies string, out io.Writer) error {
 	entries, err := os.ReadDir(data)

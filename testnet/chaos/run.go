@@ -19,8 +19,8 @@ type Files interface {
 	Sample(ctx context.Context, n box.Node, path string, size int64, seed uint64) (digest string, err error)
 	Digest(ctx context.Context, n box.Node, path string) (string, error)
 	Remove(ctx context.Context, n box.Node, path string) error
-	// Left returns the files that should not be there any more once the node has
-	// ended: in its data folder and where copies were written.
+	// Left returns the files that should not be there any more while the node does
+	// nothing: in its data folder and where copies were written.
 	Left(ctx context.Context, n box.Node) ([]string, error)
 }
 
@@ -188,8 +188,8 @@ func (r *run) healed(f Fault) {
 	})
 }
 
-// calm hashes all that is kept, measures, ends every node and looks at what is
-// left, and starts them again.
+// calm hashes all that is kept, measures, looks at what is left behind, and ends
+// and starts every node once more.
 func (r *run) calm(ctx context.Context) error {
 	r.tell("the load has ended; hashing all that is kept")
 	var g errgroup.Group
@@ -204,7 +204,7 @@ func (r *run) calm(ctx context.Context) error {
 		return err
 	}
 	r.complaints()
-	r.tell("ending every node, to see what is left behind")
+	r.tell("looking at what is left behind, and ending every node")
 	defer func() { // also after an interrupt: the box is somebody's
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healing)
 		defer cancel()
@@ -216,14 +216,14 @@ func (r *run) calm(ctx context.Context) error {
 	}()
 	for _, n := range r.box.Nodes() {
 		g.Go(func() error {
-			if err := n.Stop(ctx); err != nil {
-				r.refuse(n, "stop", err)
-			}
 			left, err := r.files.Left(ctx, n)
 			if err != nil {
 				return err
 			}
 			r.rec.note(func(rec *Record) { rec.Left[n.Name()] = left })
+			if err := n.Stop(ctx); err != nil {
+				r.refuse(n, "stop", err)
+			}
 			return nil
 		})
 	}
