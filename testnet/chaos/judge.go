@@ -26,9 +26,9 @@ func Judge(t Timeline, r Record) []Verdict {
 	return []Verdict{
 		copies(t, r), kept(r), served(t, r), arrive(t, r), getsEnd(t, r), verbsEnd(t, r),
 		crashes(r), obey(r),
-		growth(r, "memory", "%+d", func(b bounds) int64 { return b.Memory }, t.bounds()),
-		growth(r, "goroutines", "%+d", func(b bounds) int64 { return int64(b.Goroutines) }, t.bounds()),
-		growth(r, "descriptors", "%+d", func(b bounds) int64 { return int64(b.Descriptors) }, t.bounds()),
+		growth(t, r, "memory", "%+d", func(b bounds) int64 { return b.Memory }),
+		growth(t, r, "goroutines", "%+d", func(b bounds) int64 { return int64(b.Goroutines) }),
+		growth(t, r, "descriptors", "%+d", func(b bounds) int64 { return int64(b.Descriptors) }),
 		left(r),
 	}
 }
@@ -228,17 +228,17 @@ func obey(r Record) Verdict {
 	return verdict("nodes start and end when told", against, "%d did not", len(r.Refused))
 }
 
-// growth judges one of the bounds, by the node that grew most.
-func growth(r Record, name, format string, of func(bounds) int64, most bounds) Verdict {
+// growth judges one of the bounds, and tells of the node that is nearest to it.
+func growth(t Timeline, r Record, name, format string, of func(bounds) int64) Verdict {
 	var against []string
 	worst, figure := int64(math.MinInt64), "nothing was measured"
 	for _, node := range slices.Sorted(maps.Keys(r.Usage)) {
 		g := r.Usage[node]
-		by := of(g.more())
-		if by > worst {
-			worst, figure = by, fmt.Sprintf(format+" at most, "+format+" allowed", by, of(most))
+		by, most := of(g.more()), of(t.bounds(g))
+		if by-most > worst {
+			worst, figure = by-most, fmt.Sprintf(format+" of "+format+" allowed (%s)", by, most, node)
 		}
-		if by > of(most) {
+		if by > most {
 			against = append(against, fmt.Sprintf("%s: "+format+"; before %+v, after %+v", node, by, g.Before, g.After))
 		}
 	}

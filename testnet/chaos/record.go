@@ -86,7 +86,13 @@ type Missing struct {
 }
 
 // Growth is what a process took before the faults and when all was over.
-type Growth struct{ Before, After box.Usage }
+type Growth struct{ Before, After Taken }
+
+// Taken is what a process takes, and its machine's TCP connections.
+type Taken struct {
+	box.Usage
+	Connections int
+}
 
 // shift lets times count from so much later.
 func (r *Record) shift(by time.Duration) {

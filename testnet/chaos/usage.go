@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"github.com/p2pnode/p2pnode/testnet/box"
 )
 
 const (
@@ -28,6 +26,9 @@ type bounds struct {
 
 const (
 	moreGoroutines = 10 // G36
+	// Two nodes may have met twice, and who was moved is known by two addresses: a
+	// connection more has so many goroutines (measured: 5).
+	ofConnection = 6
 
 	// Connections come and go: by chance a node has a second one to each of a few
 	// others, or a file open at the time.
@@ -41,9 +42,11 @@ const (
 	moreMemory = 64 << 20
 )
 
-// bounds returns what processes may take more when all of the timeline is over.
-func (t Timeline) bounds() bounds {
-	return bounds{moreGoroutines, moreDescriptors + min(storeFiles, filesOfContent*(len(t.Contents)-1)), moreMemory}
+// bounds returns what a process may take more when all of the timeline is over.
+func (t Timeline) bounds(g Growth) bounds {
+	met := max(0, g.After.Connections-g.Before.Connections)
+	files := min(storeFiles, filesOfContent*(len(t.Contents)-1))
+	return bounds{moreGoroutines + met*ofConnection, moreDescriptors + met + files, moreMemory}
 }
 
 // more is how much more a process takes.
@@ -62,9 +65,10 @@ func (r *run) baseline(ctx context.Context) error {
 		return err
 	}
 	for range readings {
-		err := r.read(ctx, func(g *Growth, u box.Usage) {
+		err := r.read(ctx, func(g *Growth, u Taken) {
 			b := &g.Before
 			b.RSS, b.Goroutines, b.Descriptors = max(b.RSS, u.RSS), max(b.Goroutines, u.Goroutines), max(b.Descriptors, u.Descriptors)
+			b.Connections = max(b.Connections, u.Connections)
 		})
 		if err != nil {
 			return err
@@ -81,9 +85,9 @@ func (r *run) settle(ctx context.Context) error {
 	r.tell("waiting until every process has given back what it took, %v at most", restAfter)
 	for end := r.now() + restAfter; ; {
 		leaks := false
-		err := r.read(ctx, func(g *Growth, u box.Usage) {
+		err := r.read(ctx, func(g *Growth, u Taken) {
 			g.After = u
-			leaks = leaks || !g.more().within(r.plan.bounds())
+			leaks = leaks || !g.more().within(r.plan.bounds(*g))
 		})
 		if err != nil || !leaks || r.now() >= end {
 			return err
@@ -95,15 +99,19 @@ func (r *run) settle(ctx context.Context) error {
 }
 
 // read asks every process what it takes.
-func (r *run) read(ctx context.Context, note func(*Growth, box.Usage)) error {
+func (r *run) read(ctx context.Context, note func(*Growth, Taken)) error {
 	for _, n := range r.box.Nodes() {
 		u, err := n.Usage(ctx)
 		if err != nil {
 			return fmt.Errorf("usage of %s: %w", n.Name(), err)
 		}
+		met, err := r.files.Connections(ctx, n)
+		if err != nil {
+			return err
+		}
 		r.rec.note(func(rec *Record) {
 			g := rec.Usage[n.Name()]
-			note(&g, u)
+			note(&g, Taken{u, met})
 			rec.Usage[n.Name()] = g
 		})
 	}
