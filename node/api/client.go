@@ -242,7 +242,9 @@ func call[R any](ctx context.Context, c *Client, method, path string, body any) 
 		return out, err
 	}
 	defer res.Body.Close()
-	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswer)).Decode(&out); err != nil {
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswer)).Decode(&out); cutOff(err) {
+		return out, errMidway
+	} else if err != nil {
 		return out, fmt.Errorf("read the node's answer to %s %s: %w", method, path, err)
 	}
 	return out, nil
@@ -263,6 +265,9 @@ func follow[S, R any](ctx context.Context, c *Client, path string, body any, rep
 			Type LineKind `json:"type"`
 		}
 		if err := json.Unmarshal(lines.Bytes(), &head); err != nil {
+			if !lines.Scan() && cutOff(lines.Err()) { // its last line is half a line
+				return out, errMidway
+			}
 			return out, fmt.Errorf("read the node's answer to %s: %w", path, err)
 		}
 		switch head.Type {
@@ -293,7 +298,7 @@ func follow[S, R any](ctx context.Context, c *Client, path string, body any, rep
 	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
 		return out, fmt.Errorf("read the node's answer to %s: %w", path, err)
 	}
-	return out, Errorf(NotRunning, "Start it again: p2pnode run (a get goes on from where it stood)", "the node ended in the middle of its answer")
+	return out, errMidway
 }
 
 // send makes a request and turns every answer but a good one into an error. The
@@ -337,12 +342,23 @@ func (c *Client) request(ctx context.Context, method, path string, body any) (*h
 		return nil, Errorf(NotRunning, "Start it: p2pnode run", "node not running (%s)", c.URL())
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
+	case cutOff(err):
+		return nil, errMidway
 	}
 	var u *url.Error // says only the method and a made-up host
 	if errors.As(err, &u) {
 		err = u.Err
 	}
 	return nil, fmt.Errorf("ask the node (%s): %w", c.URL(), err)
+}
+
+// errMidway is what comes of a request whose node was there when it was asked.
+var errMidway = Errorf(NotRunning, "Start it again: p2pnode run (a get goes on from where it stood)", "the node ended in the middle of its answer")
+
+// cutOff reports whether a connection that stood was ended by the other side.
+func cutOff(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // problemOf returns the error that a refused request was answered with.
