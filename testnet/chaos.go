@@ -154,7 +154,11 @@ func (f chaosFlags) breakSpaces(ctx context.Context, t chaos.Timeline) (rec chao
 	if err != nil {
 		return rec, err
 	}
-	e, err := spaces.New(ctx, t.Box, spaces.Config{Binary: binary, Dir: dir})
+	self, err := os.Executable()
+	if err != nil {
+		return rec, err
+	}
+	e, err := spaces.New(ctx, t.Box, spaces.Config{Binary: binary, Dir: dir, Router: self})
 	if err != nil {
 		return rec, err
 	}

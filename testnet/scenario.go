@@ -205,7 +205,11 @@ func (s *stage) raise(ctx context.Context, plan box.Plan, dir string, out io.Wri
 		}
 		return e, nil
 	}
-	e, err := spaces.New(ctx, plan, spaces.Config{Binary: s.binary, Dir: dir})
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	e, err := spaces.New(ctx, plan, spaces.Config{Binary: s.binary, Dir: dir, Router: self})
 	if err != nil {
 		return nil, err
 	}

@@ -100,7 +100,7 @@ func (b *bench) rounds(ctx context.Context, plan box.Plan, m func(context.Contex
 }
 
 func (b *bench) round(ctx context.Context, plan box.Plan, i int, m func(context.Context, *round) error) (err error) {
-	e, err := spaces.New(ctx, plan, spaces.Config{Binary: b.lab.Binary, Dir: filepath.Join(b.lab.Dir, fmt.Sprint("run", i))})
+	e, err := spaces.New(ctx, plan, spaces.Config{Binary: b.lab.Binary, Router: b.router, Dir: filepath.Join(b.lab.Dir, fmt.Sprint("run", i))})
 	if err != nil {
 		return err
 	}

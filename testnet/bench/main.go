@@ -155,6 +155,7 @@ func (c *command) parse(args []string) (o options, err error) {
 type bench struct {
 	options
 	lab    *scenario.Lab
+	router string // the program that runs links, of what is delivered to branches
 	sample string
 	// Where the publishing and the fetching side run, and the first one's
 	// address. Both spaces are nil on loopback.
@@ -184,6 +185,11 @@ func (o options) with(ctx context.Context, measure func(context.Context, *bench)
 		return err
 	}
 	b := &bench{options: o, lab: scenario.New(binary, dir), sample: dir + "/sample.bin", addr: "127.0.0.1"}
+	if o.scene.sites > 0 {
+		if b.router, err = scenario.BuildTestnet(ctx, dir); err != nil {
+			return err
+		}
+	}
 	defer func() { err = errors.Join(err, b.lab.Close()) }()
 	if o.veth {
 		net, err := b.wire()

@@ -26,14 +26,23 @@ type Lab struct {
 // for the environment of the build follow: "CGO_ENABLED=0" makes it static. It
 // keeps to the flags of `go test`, or all of libp2p would be compiled once more.
 func Build(ctx context.Context, dir string, env ...string) (string, error) {
-	out := filepath.Join(dir, "p2pnode")
+	return build(ctx, dir, "p2pnode", "cmd/p2pnode", env)
+}
+
+// BuildTestnet compiles testnet, for programs that need its tools and aren't it.
+func BuildTestnet(ctx context.Context, dir string, env ...string) (string, error) {
+	return build(ctx, dir, "testnet", "testnet", env)
+}
+
+func build(ctx context.Context, dir, name, folder string, env []string) (string, error) {
+	out := filepath.Join(dir, name)
 	if os.PathSeparator == '\\' {
 		out += ".exe"
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", out, "github.com/p2pnode/p2pnode/cmd/p2pnode")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", out, "github.com/p2pnode/p2pnode/"+folder)
 	cmd.Env = append(os.Environ(), env...)
 	if text, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build p2pnode: %w\n%s", err, text)
+		return "", fmt.Errorf("build %s: %w\n%s", name, err, text)
 	}
 	return out, nil
 }

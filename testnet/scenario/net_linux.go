@@ -84,7 +84,9 @@ type Space struct {
 	name string
 }
 
-// Space makes a namespace that has nothing but its loopback.
+// Space makes a namespace that has nothing but its loopback. Its TCP is CUBIC, as
+// that of most machines is: a host that has BBR would pass it on, and what others
+// feel of a full link is something else then.
 func (n *Net) Space(name string) (*Space, error) {
 	s := &Space{name: n.prefix + name}
 	if err := ip("netns", "add", s.name); err != nil {
@@ -93,7 +95,7 @@ func (n *Net) Space(name string) (*Space, error) {
 	n.mu.Lock()
 	n.spaces = append(n.spaces, s)
 	n.mu.Unlock()
-	return s, s.ip("link", "set", "lo", "up")
+	return s, errors.Join(s.ip("link", "set", "lo", "up"), s.set("ipv4/tcp_congestion_control", "cubic"))
 }
 
 // Name returns the namespace's name, as `ip netns` lists it.

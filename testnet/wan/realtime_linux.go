@@ -26,6 +26,7 @@ func RealTime() error {
 	// A thread that starts meanwhile inherits it from the one that started it,
 	// which may be one that hasn't got it yet: look again until there is none new.
 	done := map[int]bool{}
+	var refused error
 	for again := true; again; {
 		again = false
 		tasks, err := os.ReadDir("/proc/self/task")
@@ -38,18 +39,23 @@ func RealTime() error {
 				continue
 			}
 			if err := firstInLine(id); err != nil && !errors.Is(err, unix.ESRCH) {
-				return fmt.Errorf("run in real time: %w; in a container it needs --cap-add SYS_NICE", err)
+				refused = fmt.Errorf("run in real time: %w; in a container it needs --cap-add SYS_NICE, and a kernel without RT_GROUP_SCHED", err)
 			}
 			done[id], again = true, true
 		}
 	}
-	return nil
+	return refused
 }
 
 // firstInLine makes a thread (0: this one) go before all that have no real-time
-// priority. The kernel still keeps a twentieth of each core for those.
+// priority. The kernel still keeps a twentieth of each core for those. Where it gives
+// no such priority to a container, the thread at least gets the largest share.
 func firstInLine(thread int) error {
-	return unix.SchedSetAttr(thread, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0)
+	err := unix.SchedSetAttr(thread, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0)
+	if err != nil && !errors.Is(err, unix.ESRCH) {
+		_ = unix.Setpriority(unix.PRIO_PROCESS, thread, -20)
+	}
+	return err
 }
 
 // backInLine undoes firstInLine for this thread.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -50,12 +49,8 @@ func build(ctx context.Context) (err error) {
 	if built.p2pnode, err = scenario.Build(ctx, built.dir); err != nil {
 		return err
 	}
-	built.testnet = filepath.Join(built.dir, "testnet")
-	text, err := exec.CommandContext(ctx, "go", "build", "-o", built.testnet, "github.com/p2pnode/p2pnode/testnet").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("build testnet: %w\n%s", err, text)
-	}
-	return nil
+	built.testnet, err = scenario.BuildTestnet(ctx, built.dir)
+	return err
 }
 
 // made returns an enterprise of which nothing runs yet.
