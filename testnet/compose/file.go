@@ -55,15 +55,13 @@ x-machine: &machine
 # A node's memory limit is what it would take by itself on a machine of 1 GiB; here
 # it sees that of the host. Its health is asked every 10 s, because each answer is the
 # start of a process, and these are many. NET_ADMIN is for whoever pulls the cable from
-# outside, as root: p2pnode is another user, and has no capability. Its TCP is that of
-# most machines, whatever this one's is.
+# outside, as root: p2pnode is another user, and has no capability.
 x-node: &node
   <<: *machine
   cap_add: [NET_ADMIN]
   labels: {%s: node}
   environment: {P2PNODE_MEMORY_LIMIT: 128MiB}
   tmpfs: ["/tmp:uid=65532,gid=65532"]
-  sysctls: {net.ipv4.tcp_congestion_control: cubic}
   healthcheck: {test: ["CMD", "/p2pnode", "healthcheck"], interval: 10s, timeout: 5s, retries: 3}
 
 # A router changes routes and makes the link's devices, and goes before other

@@ -84,9 +84,7 @@ type Space struct {
 	name string
 }
 
-// Space makes a namespace that has nothing but its loopback. Its TCP is CUBIC, as
-// that of most machines is: a host that has BBR would pass it on, and what others
-// feel of a full link is something else then.
+// Space makes a namespace that has nothing but its loopback.
 func (n *Net) Space(name string) (*Space, error) {
 	s := &Space{name: n.prefix + name}
 	if err := ip("netns", "add", s.name); err != nil {
@@ -95,7 +93,7 @@ func (n *Net) Space(name string) (*Space, error) {
 	n.mu.Lock()
 	n.spaces = append(n.spaces, s)
 	n.mu.Unlock()
-	return s, errors.Join(s.ip("link", "set", "lo", "up"), s.set("ipv4/tcp_congestion_control", "cubic"))
+	return s, s.ip("link", "set", "lo", "up")
 }
 
 // Name returns the namespace's name, as `ip netns` lists it.
@@ -121,9 +119,11 @@ func (s *Space) set(name, value string) error {
 	return run(s.argv([]string{"sh", "-c", "echo " + value + " >/proc/sys/net/" + name})...)
 }
 
-// Route sends what goes to a prefix ("default" for all) by way of a neighbour.
+// Route sends what goes to a prefix ("default" for all) by way of a neighbour. TCP
+// on that way is CUBIC, as most machines': a host with BBR would pass that on, and
+// what others feel of a full link would be something else.
 func (s *Space) Route(to string, via netip.Addr) error {
-	return s.ip("route", "replace", to, "via", via.String())
+	return s.ip("route", "replace", to, "via", via.String(), "congctl", "cubic")
 }
 
 // A LAN is a switch and the hosts on it: one broadcast domain, one subnet.
