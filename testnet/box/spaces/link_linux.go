@@ -83,12 +83,29 @@ type router struct {
 	said    *strings.Builder // on stderr; read it once the process has ended
 	control *wan.Control
 	socket  string
+	scratch string // a folder for the socket alone, or empty
 }
+
+// maxSocket is the longest path of a unix socket (unix(7)): 108 bytes with the zero
+// behind it.
+const maxSocket = 107
 
 var _ box.Link = (*router)(nil)
 
 func newRouter(ctx context.Context, space *scenario.Space, cfg Config, site string, i int, seed uint64, settings [2]wan.Settings) (_ *router, err error) {
-	r := &router{site: site, said: &strings.Builder{}, socket: filepath.Join(cfg.Dir, "link-"+site+".sock")}
+	name := "link-" + site + ".sock"
+	r := &router{site: site, said: &strings.Builder{}, socket: filepath.Join(cfg.Dir, name)}
+	if len(r.socket) > maxSocket {
+		if r.scratch, err = os.MkdirTemp("", "p2pnode-link-"); err != nil {
+			return nil, fmt.Errorf("link of %s: %w", site, err)
+		}
+		r.socket = filepath.Join(r.scratch, name)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.sweep())
+		}
+	}()
 	r.control = wan.NewControl(r.socket)
 	argv := []string{
 		cfg.Router, "router", "--site", site, "--control", r.socket, "--seed", strconv.FormatUint(seed, 10),
@@ -150,5 +167,14 @@ func (r *router) Close() error {
 	if err = errors.Join(err, r.process.Wait()); err != nil {
 		err = fmt.Errorf("router of %s: %w: %s", r.site, err, r.said)
 	}
-	return errors.Join(err, os.RemoveAll(r.socket))
+	return errors.Join(err, r.sweep())
+}
+
+// sweep removes the socket, and the folder that was made for it.
+func (r *router) sweep() error {
+	err := os.RemoveAll(r.socket)
+	if r.scratch != "" {
+		err = errors.Join(err, os.RemoveAll(r.scratch))
+	}
+	return err
 }

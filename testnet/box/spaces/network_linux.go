@@ -117,10 +117,13 @@ func (s *site) make(ctx context.Context, net *scenario.Net, middle *scenario.LAN
 	}
 	seed := plan.Seed + 2*uint64(i) // each direction has one
 	if cfg.Router != "" {
-		s.link, err = newRouter(ctx, router, cfg, name, i, seed, settings)
+		l, err := newRouter(ctx, router, cfg, name, i, seed, settings)
+		if err == nil {
+			s.link = l // a nil *router would be a link
+		}
 		return err
 	}
-	s.link, err = newLink(name, wan.Config{
+	l, err := newLink(name, wan.Config{
 		Ends: [2]wan.End{
 			{Space: router.Name(), Device: "link0", From: inner.Device()},
 			{Space: router.Name(), Device: "link1", From: outer.Device()},
@@ -129,6 +132,9 @@ func (s *site) make(ctx context.Context, net *scenario.Net, middle *scenario.LAN
 		Classes:  box.Classes,
 		Seed:     seed,
 	})
+	if err == nil {
+		s.link = l
+	}
 	return err
 }
 
