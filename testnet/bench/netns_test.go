@@ -27,6 +27,7 @@ func TestNetEachDeliveryIsMeasured(t *testing.T) {
 		"spread -peers 3 -rate 1gbit", "branch -peers 2", "update -peers 2", "crash -kills 2", "linkdown -down 2s",
 	} {
 		t.Run(args, func(t *testing.T) {
+			t.Parallel() // nobody looks at the figures
 			// Copies are compared by the command itself.
 			if err := run(t.Context(), append(strings.Fields(args), "-size", "8", "-runs", "1", "-dir", t.TempDir())); err != nil {
 				t.Error(err)
