@@ -23,6 +23,7 @@ const (
 	// DHT. A site of 17 is enough for itself: after its link was cut for a minute,
 	// the DHT alone took six to find the others again (testnet/sim).
 	keepFar     = 4
+	maxNear     = 4096 // members of the own site remembered as such
 	dialsAtOnce = 8
 	// One look every 5 s costs nothing and bounds how long a restarted
 	// bootstrap node stays alone; each peer has its own back-off beside it.
@@ -47,6 +48,7 @@ type keeper struct {
 
 	mu    sync.Mutex
 	tries map[peer.ID]attempt
+	near  map[peer.ID]bool // whom far was false of when last connected
 }
 
 // An attempt is what the keeper knows of dialling a peer that doesn't answer.
@@ -56,7 +58,7 @@ type attempt struct {
 }
 
 func newKeeper(h host.Host, book *peerbook, told []peer.AddrInfo, far func(peer.ID) bool, log *zap.Logger) *keeper {
-	return &keeper{host: h, book: book, told: told, far: far, log: log, wake: make(chan struct{}, 1), tries: make(map[peer.ID]attempt)}
+	return &keeper{host: h, book: book, told: told, far: far, log: log, wake: make(chan struct{}, 1), tries: make(map[peer.ID]attempt), near: make(map[peer.ID]bool)}
 }
 
 // Run works until ctx ends.
@@ -113,6 +115,7 @@ func (k *keeper) keepOn(ctx context.Context) {
 func (k *keeper) Wake() {
 	k.mu.Lock()
 	clear(k.tries)
+	clear(k.near)
 	k.mu.Unlock()
 	select {
 	case k.wake <- struct{}{}:
@@ -141,13 +144,13 @@ func (k *keeper) note(e any) {
 
 // keep dials who is due, if too few are connected.
 func (k *keeper) keep(ctx context.Context) {
-	missing := k.missing(k.host.Network().Peers())
+	missing, far := k.missing(k.host.Network().Peers())
 	if missing <= 0 {
 		return
 	}
 	var g errgroup.Group
 	g.SetLimit(dialsAtOnce)
-	for _, info := range k.due(time.Now(), missing) {
+	for _, info := range k.due(time.Now(), missing, far) {
 		g.Go(func() error {
 			k.dial(ctx, info)
 			return nil
@@ -156,30 +159,44 @@ func (k *keeper) keep(ctx context.Context) {
 	_ = g.Wait() // dial reports by itself
 }
 
-// missing returns how many more members are to be connected than these.
-func (k *keeper) missing(connected []peer.ID) int {
-	missing := keepPeers - len(connected)
+// missing returns how many more members are to be connected than these, and
+// whether only those at other sites are wanted.
+func (k *keeper) missing(connected []peer.ID) (n int, onlyFar bool) {
+	n = keepPeers - len(connected)
 	if k.far == nil {
-		return missing
+		return n, false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.near) > maxNear {
+		clear(k.near)
 	}
 	far := 0
 	for _, p := range connected {
 		if k.far(p) {
 			far++
+			delete(k.near, p)
+		} else {
+			k.near[p] = true
 		}
 	}
-	return max(missing, keepFar-far)
+	if keepFar-far > n {
+		return keepFar - far, true
+	}
+	return n, false
 }
 
 // due returns up to n known peers that are not connected and whose back-off is
-// over, and moves their back-off on.
-func (k *keeper) due(now time.Time, n int) []peer.AddrInfo {
+// over, and moves their back-off on. If only those at other sites are wanted, who
+// was last at this one is left out: a site with nobody elsewhere would dial its own
+// for ever.
+func (k *keeper) due(now time.Time, n int, onlyFar bool) []peer.AddrInfo {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var out []peer.AddrInfo
 	seen := map[peer.ID]bool{k.host.ID(): true}
 	for _, info := range slices.Concat(k.told, k.book.peers()) {
-		if seen[info.ID] || len(out) == n || k.host.Network().Connectedness(info.ID) == network.Connected {
+		if seen[info.ID] || len(out) == n || onlyFar && k.near[info.ID] || k.host.Network().Connectedness(info.ID) == network.Connected {
 			continue
 		}
 		seen[info.ID] = true
