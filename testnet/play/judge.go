@@ -1,6 +1,7 @@
 package play
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -79,6 +80,13 @@ type judged struct {
 	r *Record
 }
 
+// An absence is why a level has no figure at a place that had no part in it. Of
+// several sites, such a one doesn't count; one that had a part and wasn't measured
+// leaves all of them without a figure.
+type absence string
+
+func (a absence) Error() string { return string(a) }
+
 // figure returns what a level measures, in the level's unit. Of a measure of sites
 // without one, it is that of the branch that is worst.
 func (j judged) figure(l Level) (float64, error) {
@@ -90,8 +98,10 @@ func (j judged) figure(l Level) (float64, error) {
 		l.Place = site
 		f, ferr := j.one(l)
 		switch {
-		case ferr != nil:
+		case errors.As(ferr, new(absence)):
 			err = ferr
+		case ferr != nil:
+			return 0, fmt.Errorf("%s: %w", site, ferr)
 		case !found, l.Op == ">=" && f < worst, l.Op != ">=" && f > worst:
 			worst, found = f, true
 		}
@@ -136,7 +146,7 @@ func (j judged) gets(l Level) ([]Got, error) {
 		}
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("nobody asked")
+		return nil, absence("nobody asked")
 	}
 	return out, nil
 }
@@ -292,7 +302,7 @@ func (j judged) overhead(l Level) (float64, error) {
 	case err != nil:
 		return 0, err
 	case payload == 0:
-		return 0, fmt.Errorf("nothing came over the WAN")
+		return 0, absence("nothing came over the WAN")
 	}
 	p := series.between(0, j.r.Length)
 	return 100 * float64(p.Down-payload) / float64(payload), nil

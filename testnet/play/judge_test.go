@@ -103,6 +103,39 @@ func TestJudgeMeasures(t *testing.T) {
 	}
 }
 
+// A branch that can't be judged is not hidden behind one that can.
+func TestJudgeCountsEveryBranchThatHadAPart(t *testing.T) {
+	const two = `branches 2, peers 1
+link down rate=8mbit
+content image 8MiB
+at 0s publish image
+at 0s get image at branch-a
+level copies <= 2
+`
+	beside := func(r *Record) {
+		r.Gets[1].Node, r.Gets[1].Site = "branch-b-1", "branch-b"
+	}
+	for name, c := range map[string]struct {
+		also  func(*Record)
+		error string
+	}{
+		"one asked":                    {func(r *Record) { r.Gets = r.Gets[:1] }, ""},
+		"both asked, one not sampled":  {beside, "branch-b: the link of branch-b was not sampled"},
+		"neither asked":                {func(r *Record) { r.Gets = nil }, "nobody asked"},
+		"both asked, both are sampled": {func(r *Record) { beside(r); r.Links = append(r.Links, r.Links[1]); r.Links[2].Site = "branch-b" }, ""},
+	} {
+		sc, err := Parse("two", two)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := playing()
+		c.also(r)
+		if v := Judge(sc, r, false)[0]; v.Why != c.error || v.Measured != (c.error == "") {
+			t.Errorf("%s: %v, measured %v, why %q, want %q", name, v.Figure, v.Measured, v.Why, c.error)
+		}
+	}
+}
+
 func TestJudgeNamesWhatFallsShort(t *testing.T) {
 	for _, c := range []struct {
 		level  string

@@ -140,7 +140,7 @@ func (j judged) foreground(l Level) (float64, error) {
 		}
 	}
 	if !found {
-		return 0, fmt.Errorf("no %s was played at %s", kind, l.Place)
+		return 0, absence(fmt.Sprintf("no %s was played at %s", kind, l.Place))
 	}
 	return worst, nil
 }
