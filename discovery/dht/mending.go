@@ -3,8 +3,8 @@ package dht
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -22,15 +22,16 @@ const mendEvery = time.Second
 
 // mending is a database that is opened anew after a write failed: goleveldb keeps
 // such an error for ever, so that one moment without room would end all
-// announcing until the node is started again. Where there is no room to open it at
-// all, records are in memory until there is: what is in it are hints, and a node
-// that can't start can't be told to remove something.
+// announcing until the node is started again. Where it can't be opened at all for
+// lack of room, or not anew, records are in memory until it can: what is in it are
+// hints, and a node that can't start can't be told to remove something.
 type mending struct {
 	dir  string
 	open func() (ds.Batching, error)
 	log  *zap.Logger
 
 	failed atomic.Bool // a write failed since db was opened
+	closed atomic.Bool // Close was called: what comes late opens nothing any more
 
 	// mu is held to read by whoever uses db, queries until their results are
 	// closed; to write while db is replaced. Nobody waits to write: who reads may
@@ -53,9 +54,14 @@ func newMending(dir string, log *zap.Logger, open func() (ds.Batching, error)) (
 		return nil, err
 	}
 	log.Warn("no room for the records of the DHT, they are in memory", zap.Error(err))
+	m.remember()
+	return m, nil
+}
+
+// remember has records in memory until the next attempt.
+func (m *mending) remember() {
 	m.db, m.memory = dssync.MutexWrap(ds.NewMapDatastore()), true
 	m.failed.Store(true)
-	return m, nil
 }
 
 // noRoom tells a full disk or quota.
@@ -90,7 +96,7 @@ func (m *mending) mend() {
 		return
 	}
 	defer m.mu.Unlock()
-	if !m.failed.Load() || time.Since(m.tried) < mendEvery {
+	if !m.failed.Load() || m.closed.Load() || time.Since(m.tried) < mendEvery {
 		return
 	}
 	m.tried = time.Now()
@@ -106,8 +112,11 @@ func (m *mending) mend() {
 			err = errors.Join(err, db.Close())
 		}
 	}
-	if err != nil { // one that was closed answers with an error until the next attempt
-		m.log.Warn("records of the DHT can't be opened anew", zap.Error(err))
+	if err != nil {
+		if !m.memory { // else it was told
+			m.remember()
+			m.log.Warn("records of the DHT can't be opened anew, they are in memory", zap.Error(err))
+		}
 		return
 	}
 	m.db, m.memory = db, false
@@ -142,11 +151,16 @@ func copyAll(from, to ds.Batching) error {
 // probeSize is as much as a database writes when it is opened, and some more.
 const probeSize = 64 << 10
 
-// takesWrites reports whether the disk of a folder has room and takes it.
+// takesWrites reports whether the disk of a folder has room and takes it. The folder
+// may be missing, as there was no room for it; the file has one name, so that a node
+// that is killed leaves one at most.
 func takesWrites(dir string) error {
-	f, err := os.CreateTemp(dir, "probe-*.tmp")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "probe.tmp"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
-		return fmt.Errorf("try to write to %s: %w", dir, err)
+		return err
 	}
 	_, err = f.Write(make([]byte, probeSize))
 	return errors.Join(err, f.Sync(), f.Close(), os.Remove(f.Name()))
@@ -208,6 +222,7 @@ func (m *mending) Batch(context.Context) (ds.Batch, error) { return &mendingBatc
 
 // Close implements ds.Datastore.
 func (m *mending) Close() error {
+	m.closed.Store(true)
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.db.Close()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -25,14 +27,16 @@ type stuckDB struct {
 // A fakeDisk keeps what databases wrote, one after the other.
 type fakeDisk struct {
 	ds.Batching
-	full  bool
+	dir   string
+	full  bool // nothing can be written
+	tight bool // what is open can write, but nothing can be opened
 	opens int
 	last  *stuckDB
 }
 
 func (d *fakeDisk) open() (ds.Batching, error) {
 	d.opens++
-	if d.full {
+	if d.full || d.tight {
 		return nil, fmt.Errorf("open it: %w", syscall.ENOSPC)
 	}
 	if d.last != nil && !d.last.closed {
@@ -40,6 +44,24 @@ func (d *fakeDisk) open() (ds.Batching, error) {
 	}
 	d.last = &stuckDB{Batching: d.Batching, disk: d}
 	return d.last, nil
+}
+
+// fill has the disk full from now on: where the folder was, no file can be made.
+func (d *fakeDisk) fill(t *testing.T) {
+	t.Helper()
+	d.full = true
+	if err := errors.Join(os.RemoveAll(d.dir), os.WriteFile(d.dir, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// empty has room on the disk again, and no folder.
+func (d *fakeDisk) empty(t *testing.T) {
+	t.Helper()
+	d.full = false
+	if err := os.Remove(d.dir); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (s *stuckDB) write() error {
@@ -52,6 +74,13 @@ func (s *stuckDB) write() error {
 	return nil
 }
 
+func (s *stuckDB) Get(ctx context.Context, k ds.Key) ([]byte, error) {
+	if s.closed {
+		return nil, errors.New("it is closed")
+	}
+	return s.Batching.Get(ctx, k)
+}
+
 func (s *stuckDB) Put(ctx context.Context, k ds.Key, v []byte) error {
 	if err := s.write(); err != nil {
 		return err
@@ -62,18 +91,26 @@ func (s *stuckDB) Put(ctx context.Context, k ds.Key, v []byte) error {
 func (s *stuckDB) Batch(context.Context) (ds.Batch, error) { return ds.NewBasicBatch(s), nil }
 
 func (s *stuckDB) Close() error {
+	if s.closed {
+		return errors.New("it is closed already")
+	}
 	s.closed = true
 	return nil
 }
 
 func newStuck(t *testing.T) (*mending, *fakeDisk) {
 	t.Helper()
-	disk := &fakeDisk{Batching: ds.NewMapDatastore()}
-	m, err := newMending(t.TempDir(), zap.NewNop(), disk.open)
+	disk := newDisk(t)
+	m, err := newMending(disk.dir, zap.NewNop(), disk.open)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return m, disk
+}
+
+func newDisk(t *testing.T) *fakeDisk {
+	t.Helper()
+	return &fakeDisk{Batching: ds.NewMapDatastore(), dir: filepath.Join(t.TempDir(), "dht")}
 }
 
 // put writes by a batch, as the list of announced keys and records are written.
@@ -96,7 +133,7 @@ func TestDatabaseIsWrittenAgainOnceTheDiskTakesIt(t *testing.T) {
 		if err := put(t, m, "a"); err != nil {
 			t.Fatal(err)
 		}
-		disk.full = true
+		disk.fill(t)
 		for range 3 {
 			if err := put(t, m, "b"); !errors.Is(err, syscall.ENOSPC) {
 				t.Errorf("on a full disk: %v", err)
@@ -106,7 +143,7 @@ func TestDatabaseIsWrittenAgainOnceTheDiskTakesIt(t *testing.T) {
 			}
 			time.Sleep(2 * mendEvery)
 		}
-		disk.full = false
+		disk.empty(t)
 		if err := put(t, m, "b"); err != nil {
 			t.Fatalf("with room again: %v", err)
 		}
@@ -123,18 +160,20 @@ func TestDatabaseIsWrittenAgainOnceTheDiskTakesIt(t *testing.T) {
 	})
 }
 
-// A node that starts without room announces from memory, and loses nothing of it.
+// A node that starts without room, for the folder even, announces from memory, and
+// loses nothing of it.
 func TestDatabaseIsInMemoryUntilThereIsRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		disk := &fakeDisk{Batching: ds.NewMapDatastore(), full: true}
-		m, err := newMending(t.TempDir(), zap.NewNop(), disk.open)
+		disk := newDisk(t)
+		disk.fill(t)
+		m, err := newMending(disk.dir, zap.NewNop(), disk.open)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := put(t, m, "a"); err != nil {
 			t.Errorf("in memory: %v", err)
 		}
-		disk.full = false
+		disk.empty(t)
 		time.Sleep(2 * mendEvery)
 		if err := put(t, m, "b"); err != nil {
 			t.Fatal(err)
@@ -173,6 +212,34 @@ func TestDatabaseIsNotReplacedUnderAQuery(t *testing.T) {
 		}
 		if err := errors.Join(r.Close(), r.Close(), put(t, m, "b")); err != nil {
 			t.Errorf("after the query: %v", err)
+		}
+	})
+}
+
+// What fails while it is opened anew leaves something that works, and ends well.
+func TestDatabaseThatCannotBeOpenedAnewIsInMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, disk := newStuck(t)
+		disk.full = true
+		if err := put(t, m, "a"); err == nil {
+			t.Error("a full disk takes writes")
+		}
+		disk.full, disk.tight = false, true
+		time.Sleep(2 * mendEvery)
+		if err := put(t, m, "b"); err != nil {
+			t.Errorf("in memory: %v", err)
+		}
+		if v, err := m.Get(t.Context(), ds.NewKey("b")); string(v) != "b" {
+			t.Errorf("in memory b reads as %q, %v", v, err)
+		}
+		if err := m.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		disk.tight = false
+		opens := disk.opens
+		time.Sleep(2 * mendEvery)
+		if _ = put(t, m, "c"); disk.opens != opens {
+			t.Error("a write after the end opened it anew")
 		}
 	})
 }
