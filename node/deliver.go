@@ -79,8 +79,7 @@ func (b brought) plus(o brought) brought {
 	b.from.LAN += o.from.LAN
 	b.from.WAN += o.from.WAN
 	b.from.Origin += o.from.Origin
-	b.wasted.Duplicate += o.wasted.Duplicate
-	b.wasted.Corrupt += o.wasted.Corrupt
+	b.wasted = b.wasted.Plus(o.wasted)
 	return b
 }
 
@@ -359,6 +358,7 @@ func (f *fetch) flowStatus() (flow.Status, bool) {
 				st.Shares[i].Verified += s.Verified
 				st.Shares[i].Duplicate += s.Duplicate
 				st.Shares[i].Corrupt += s.Corrupt
+				st.Shares[i].Unwanted += s.Unwanted
 			}
 		}
 		return st, true
@@ -420,8 +420,7 @@ func byLink(fs flow.Status) (from, sources api.ByLink, wasted api.Wasted) {
 		case bandwidth.Origin:
 			from.Origin, sources.Origin = s.Verified, int64(s.Sources)
 		}
-		wasted.Duplicate += s.Duplicate
-		wasted.Corrupt += s.Corrupt
+		wasted = wasted.Plus(api.Wasted{Duplicate: s.Duplicate, Corrupt: s.Corrupt, Unwanted: s.Unwanted})
 	}
 	return from, sources, wasted
 }

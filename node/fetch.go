@@ -193,6 +193,7 @@ func (sum *shares) add(s flow.Status) {
 		sum[i].Verified += share.Verified
 		sum[i].Duplicate += share.Duplicate
 		sum[i].Corrupt += share.Corrupt
+		sum[i].Unwanted += share.Unwanted
 	}
 }
 

@@ -87,14 +87,16 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	if since := n.store.ScrubbedSince(); !since.IsZero() {
 		gauge(c.scrubbedSince, float64(since.Unix()))
 	}
-	var duplicate, corrupt int64
+	var duplicate, corrupt, unwanted int64
 	for i, share := range n.fetches.brought() {
 		count(c.delivered, float64(share.Verified), bandwidth.Links[i].String())
 		duplicate += share.Duplicate
 		corrupt += share.Corrupt
+		unwanted += share.Unwanted
 	}
 	count(c.wasted, float64(duplicate), "duplicate")
 	count(c.wasted, float64(corrupt), "corrupt")
+	count(c.wasted, float64(unwanted), "unwanted")
 	count(c.served, float64(n.exchange.Stats().Served.Bytes))
 	gauge(c.refused, float64(len(n.admission.Refused())))
 	if s, err := n.dht.Stats(context.Background()); err == nil {

@@ -201,8 +201,7 @@ func distribute(ctx context.Context, net demoNet, path, copies string, show *boa
 				res.Delivered += got.Size
 				res.From.LAN += got.From.LAN
 				res.From.WAN += got.From.WAN
-				res.Wasted.Duplicate += got.Wasted.Duplicate
-				res.Wasted.Corrupt += got.Wasted.Corrupt
+				res.Wasted = res.Wasted.Plus(got.Wasted)
 				show.complete(i, j, got, time.Since(began))
 				return nil
 			})
@@ -233,7 +232,7 @@ func distribute(ctx context.Context, net demoNet, path, copies string, show *boa
 func (r demoResult) write(w io.Writer, sites []demoSite) error {
 	local := percent(r.From.LAN, max(r.From.Total(), 1))
 	_, err := fmt.Fprintf(w, "verified %d/%d copies in %s. The WAN carried %s of content (%s on the wire) for %s delivered: %s came from the own site; %s wasted.\n",
-		r.Verified, r.Copies, clock(time.Duration(r.Elapsed)), size(r.From.WAN), size(r.WAN), size(r.Delivered), local, size(r.Wasted.Duplicate+r.Wasted.Corrupt))
+		r.Verified, r.Copies, clock(time.Duration(r.Elapsed)), size(r.From.WAN), size(r.WAN), size(r.Delivered), local, size(r.Wasted.Total()))
 	if err != nil {
 		return err
 	}

@@ -129,7 +129,7 @@ func (a *app) get(ctx context.Context, r api.GetRequest) error {
 		}
 		_, err := fmt.Fprintf(w, "%s%s, %s, %s%s\nfrom  %s; wasted %s\n%s  %s\n",
 			title(res.Name, res.Version, "  "), size(res.Size), count(res.Files, "file"), span(took), rate,
-			strings.Join(parts, ", "), size(res.Wasted.Duplicate+res.Wasted.Corrupt), verified, res.Output)
+			strings.Join(parts, ", "), size(res.Wasted.Total()), verified, res.Output)
 		return err
 	})
 }

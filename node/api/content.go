@@ -143,9 +143,18 @@ type FlowStatus struct {
 
 // Wasted counts bytes that crossed a network for nothing.
 type Wasted struct {
-	Duplicate int64 `json:"duplicate_bytes"`
-	Corrupt   int64 `json:"corrupt_bytes"`
+	Duplicate int64 `json:"duplicate_bytes"` // were here already
+	Corrupt   int64 `json:"corrupt_bytes"`   // weren't what was asked for
+	Unwanted  int64 `json:"unwanted_bytes"`  // came after they had been cancelled
 }
+
+// Plus returns the sum of two.
+func (w Wasted) Plus(o Wasted) Wasted {
+	return Wasted{w.Duplicate + o.Duplicate, w.Corrupt + o.Corrupt, w.Unwanted + o.Unwanted}
+}
+
+// Total returns the sum of all.
+func (w Wasted) Total() int64 { return w.Duplicate + w.Corrupt + w.Unwanted }
 
 // A GetResult tells what a get brought.
 type GetResult struct {

@@ -105,6 +105,8 @@ func (c *counter) Block(_ int, data []byte, release func()) {
 	release()
 }
 
+func (c *counter) Unwanted(int) {}
+
 func (c *counter) End(err error) {
 	if err != nil {
 		c.failed.Store(&err)

@@ -292,6 +292,7 @@ type basket struct {
 	list    []byte
 	listErr error
 	got     uint64
+	late    int // bytes
 	wrong   []string
 	ended   chan struct{}
 	err     error
@@ -334,6 +335,17 @@ func (b *basket) Block(index int, data []byte, release func()) {
 		<-b.hold
 		release()
 	}()
+}
+
+func (b *basket) Unwanted(bytes int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	select {
+	case <-b.ended:
+	default:
+		b.wrong = append(b.wrong, "an unwanted block before the end")
+	}
+	b.late += bytes
 }
 
 func (b *basket) End(err error) {

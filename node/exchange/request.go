@@ -34,7 +34,11 @@ type Sink interface {
 	// exactly once, when it no longer reads data. A session that waits for the
 	// release of Config.Held blocks reads nothing.
 	Block(index int, data []byte, release func())
-	// End is called exactly once, and last. err is nil if everything came, else
+	// Unwanted is called with the size of a block that was under way when the
+	// request was cancelled: it crossed the network for nothing. It is all that may
+	// come after End, until the peer has said its own.
+	Unwanted(bytes int)
+	// End is called exactly once. err is nil if everything came, else
 	// it wraps content.ErrNotFound if the peer lacks some of it (what it has came
 	// before), ErrBusy, ErrCancelled, ErrGone (and ErrProtocol with it if the peer
 	// is to blame), or it is what List returned.
@@ -137,6 +141,7 @@ func (r *request) take(h header, b *buffer) (last bool, err error) {
 	defer r.mu.Unlock()
 	if r.ended {
 		b.free()
+		r.sink.Unwanted(len(data))
 	} else {
 		r.sink.Block(int(h.index), data, b.free)
 	}

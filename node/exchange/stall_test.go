@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -175,6 +176,36 @@ func TestClientThatDripsIsLeft(t *testing.T) {
 		}
 		if serving := x.Stats().Serving; len(serving) != 1 {
 			t.Errorf("%d streams are left", len(serving))
+		}
+	})
+}
+
+// What was under way when a request was cancelled has crossed the network.
+func TestBlocksBehindACancelAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ended := make(chan struct{})
+		s := againstInMemory(t, Config{}, func(far net.Conn) {
+			readOne(far, false) // the request
+			_, _ = far.Write(frame(kindBlock, 0, 0, 1, 'a'))
+			readOne(far, false) // the cancel
+			<-ended
+			_, _ = far.Write(slices.Concat(frame(kindBlock, 0, 1, 1, 'b', 'c'), frame(kindBlock, flagLast, 2, 1, 'd', 'e', 'f')))
+			_, _ = io.Copy(io.Discard, far)
+		})
+		b := newBasket(nil, 0)
+		cancel, err := s.Request(Request{Want: 7, Sink: b})
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		cancel()
+		if err := b.wait(t); !errors.Is(err, ErrCancelled) {
+			t.Errorf("ended with %v", err)
+		}
+		close(ended)
+		synctest.Wait()
+		if b.got != 1 || b.late != 5 {
+			t.Errorf("got %#x, and %d bytes late: want the first block, and 5", b.got, b.late)
 		}
 	})
 }

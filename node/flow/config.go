@@ -60,7 +60,10 @@ type Sink interface {
 	// Block takes a block. The callee calls release exactly once, when it no
 	// longer reads data.
 	Block(index int, data []byte, release func())
-	// End comes once and last: nil if all was sent.
+	// Unwanted takes the size of a block that came after cancel; it may come after
+	// End.
+	Unwanted(bytes int)
+	// End comes once, and but for Unwanted last: nil if all was sent.
 	End(err error)
 }
 

@@ -176,6 +176,11 @@ func (s *sink) Block(index int, data []byte, release func()) {
 	}
 }
 
+// Unwanted implements Sink.
+func (s *sink) Unwanted(bytes int) {
+	s.feed.flow.unwanted[share(s.feed.link)].Add(int64(bytes))
+}
+
 func (s *sink) arrived(block uint8, bytes uint32) arrived {
 	return arrived{Source: s.feed.id, Request: s.ask.Request, Chunk: s.ask.Chunk, Block: block, Bytes: bytes}
 }

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/p2pnode/p2pnode/bandwidth"
 	"github.com/p2pnode/p2pnode/content"
 	"github.com/p2pnode/p2pnode/discovery"
 )
@@ -32,6 +33,8 @@ type Flow struct {
 	need   chan struct{}
 	status atomic.Pointer[Status]
 	abort  atomic.Pointer[context.CancelCauseFunc]
+
+	unwanted [len(bandwidth.Links)]atomic.Int64 // bytes, by link
 
 	// Run's.
 	core  *core
@@ -103,7 +106,13 @@ func (f *Flow) Prefer(reader uint64, chunks ...int) { f.inbox.prefer(reader, chu
 func (f *Flow) Need() <-chan struct{} { return f.need }
 
 // Status says how far the flow is. It is up to 100 ms old.
-func (f *Flow) Status() Status { return *f.status.Load() }
+func (f *Flow) Status() Status {
+	st := *f.status.Load()
+	for i := range st.Shares {
+		st.Shares[i].Unwanted = f.unwanted[i].Load()
+	}
+	return st
+}
 
 // Run fetches until every block is verified and written; it returns nil then. It
 // doesn't give up by itself: it ends with the cause of ctx if that ends, and with

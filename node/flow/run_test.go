@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -92,7 +93,7 @@ func TestRunFetchesFromSeveralSources(t *testing.T) {
 		}
 		var waste int64
 		for _, s := range st.Shares {
-			waste += s.Duplicate + s.Corrupt
+			waste += s.Duplicate + s.Corrupt + s.Unwanted
 		}
 		if waste > st.Total/20 {
 			t.Errorf("%d of %d bytes wasted", waste, st.Total)
@@ -385,6 +386,23 @@ type hangingSource struct {
 func (h *hangingSource) Request(id content.ID, chunk int, want uint64, list bool, sink Sink) (func(), error) {
 	<-h.free
 	return nil, errGone
+}
+
+// What comes behind a cancel is told with the rest, after the end of the flow too.
+func TestUnwantedBytesAreWasted(t *testing.T) {
+	o := newOriginal(t, 1)
+	f := newFlow(newTarget(o))
+	for _, l := range []bandwidth.Link{bandwidth.LAN, bandwidth.WAN, 0} {
+		src := newIdleSource(o)
+		src.link = l
+		s := &sink{feed: newFeed(f, 1, src)}
+		s.End(context.Canceled)
+		s.Unwanted(1000)
+	}
+	shares := f.Status().Shares
+	if got := []int64{shares[0].Unwanted, shares[1].Unwanted, shares[2].Unwanted}; !slices.Equal(got, []int64{1000, 2000, 0}) {
+		t.Errorf("unwanted by link: %d", got)
+	}
 }
 
 // A block that nobody asked for is its sender's fault, and harms nothing.

@@ -12,6 +12,17 @@ type Share struct {
 	Sources int // now
 	// Bytes, counted when a block was judged.
 	Verified, Duplicate, Corrupt int64
+	// Bytes of blocks that came after they had been cancelled. They come after the
+	// flow's end, too.
+	Unwanted int64
+}
+
+// share returns the index of what came over l.
+func share(l bandwidth.Link) int {
+	if at := int(l) - 1; at >= 0 && at < len(bandwidth.Links) {
+		return at
+	}
+	return int(bandwidth.WAN) - 1 // not known to be near
 }
 
 // A tally counts bytes.
@@ -24,18 +35,14 @@ type tally struct {
 
 // count takes a verdict; fresh says that the block wasn't here before.
 func (t *tally) count(now time.Time, l bandwidth.Link, v Verdict, bytes int64, fresh bool) {
-	at := int(l) - 1
-	if at < 0 || at >= len(t.shares) {
-		at = int(bandwidth.WAN) - 1 // not known to be near
-	}
-	switch share := &t.shares[at]; {
+	switch s := &t.shares[share(l)]; {
 	case v == Corrupt:
-		share.Corrupt += bytes
+		s.Corrupt += bytes
 	case v == Verified && fresh:
-		share.Verified += bytes
+		s.Verified += bytes
 		t.meter.add(now, bytes)
 	default:
-		share.Duplicate += bytes
+		s.Duplicate += bytes
 	}
 }
 

@@ -64,7 +64,7 @@ type delivery struct {
 // told apart.
 type fetched struct {
 	site, others int64 // from members of the same site, from elsewhere
-	wasted       int64 // twice, or not as asked
+	wasted       int64 // twice, not as asked, or not wanted any more
 }
 
 // A trouble is what happens to a get. It returns when the get has ended well.

@@ -46,7 +46,7 @@ func (o *ours) get(ctx context.Context, to box.Node, out string) error {
 	defer o.mu.Unlock()
 	o.from.site += r.From.LAN
 	o.from.others += r.From.WAN
-	o.from.wasted += r.Wasted.Duplicate + r.Wasted.Corrupt
+	o.from.wasted += r.Wasted.Total()
 	return nil
 }
 

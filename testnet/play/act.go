@@ -349,7 +349,7 @@ func (g *Got) count(output string) {
 		g.LAN += last.From.LAN
 		g.WAN += last.From.WAN
 		g.Local += last.Local
-		g.Wasted += last.Wasted.Duplicate + last.Wasted.Corrupt
+		g.Wasted += last.Wasted.Total()
 		return
 	}
 }
