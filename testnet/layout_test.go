@@ -61,7 +61,7 @@ var tree = layout{
 		"testnet/box/spaces":     "node/api testnet/box testnet/scenario testnet/wan",
 		"testnet/chaos":          "bandwidth node/api testnet/box testnet/scenario testnet/wan",
 		"testnet/compose":        "node/api testnet/box testnet/compose/inside testnet/scenario testnet/wan",
-		"testnet/compose/inside": "node/api testnet/scenario",
+		"testnet/compose/inside": "node/api testnet/scenario testnet/wan",
 		"testnet/play":           "node/api testnet/box testnet/plot testnet/scenario testnet/wan",
 		"testnet/foreground":     "",
 		"testnet/plot":           "",

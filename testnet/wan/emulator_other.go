@@ -33,6 +33,9 @@ func (e *Emulator) Close() error { return nil }
 // RealTime returns an error.
 func RealTime() error { return errSystem }
 
+// AddRoute returns an error.
+func AddRoute(Route) error { return errSystem }
+
 // A Router needs Linux.
 type Router struct{}
 

@@ -41,7 +41,7 @@ func NewRouter(cfg RouterConfig) (_ *Router, err error) {
 		}
 	}
 	for _, route := range cfg.Routes {
-		if err := addRoute(route); err != nil {
+		if err := AddRoute(route); err != nil {
 			return nil, err
 		}
 	}
@@ -165,7 +165,9 @@ func addAddr(index int, own netip.Prefix) error {
 	return netlink(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, body)
 }
 
-func addRoute(r Route) error {
+// AddRoute adds a route to this process's network namespace, in place of one that is
+// there.
+func AddRoute(r Route) error {
 	body := []byte{unix.AF_INET, byte(r.To.Bits()), 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_STATIC, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST, 0, 0, 0, 0}
 	body = attribute(body, unix.RTA_DST, r.To.Addr().AsSlice())
 	body = attribute(body, unix.RTA_GATEWAY, r.Via.AsSlice())

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/p2pnode/p2pnode/testnet/wan"
 )
 
 // Unplug pulls the cable of every interface but the loopback's.
@@ -18,10 +20,7 @@ func Plug(via netip.Addr) error {
 	if err := eachCable(true); err != nil {
 		return err
 	}
-	if err := defaultRoute(via); err != nil {
-		return fmt.Errorf("lead what is for others to %v: %w", via, err)
-	}
-	return nil
+	return wan.AddRoute(wan.Route{To: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: via})
 }
 
 func eachCable(up bool) error {
