@@ -179,17 +179,17 @@ func (f *file) window(s Setup, places []box.Place) {
 var windowNet = netip.MustParsePrefix("10.77.255.0/24")
 
 func (f *file) networks(p box.Plan) {
-	f.add("\n# DefaultGatewayIPv4 is where containers lead what is for others: their router. On the\n# last two networks nobody has that address. Nothing is translated to an address of\n# the host's.\nnetworks:\n")
-	one := func(name string, subnet netip.Prefix, gateway netip.Addr) {
+	f.add("\n# DefaultGatewayIPv4 is where containers lead what is for others: their router. On the\n# last two networks nobody has that address. Nothing is translated to an address of\n# the host's, and the host has none on them, except for the window.\nnetworks:\n")
+	one := func(name string, subnet netip.Prefix, gateway netip.Addr, host bool) {
 		f.add("  %s:\n    labels: {%s: network}\n    driver: bridge\n", name, label)
-		f.add("    driver_opts: {com.docker.network.bridge.enable_ip_masquerade: \"false\"}\n")
+		f.add("    driver_opts: {com.docker.network.bridge.enable_ip_masquerade: \"false\", com.docker.network.bridge.inhibit_ipv4: \"%v\"}\n", !host)
 		f.add("    ipam: {config: [{subnet: %v, aux_addresses: {DefaultGatewayIPv4: %v}}]}\n", subnet, gateway)
 	}
 	for i, site := range p.Sites() {
-		one(site, box.Subnet(i), box.Gateway(i).Addr())
+		one(site, box.Subnet(i), box.Gateway(i).Addr(), false)
 	}
-	one("wan", box.WAN(), box.Gateway(-1).Addr())
-	one(window, windowNet, last(windowNet))
+	one("wan", box.WAN(), box.Gateway(-1).Addr(), false)
+	one(window, windowNet, last(windowNet), true)
 }
 
 // last returns the last address but one: that of the broadcast is behind it.

@@ -112,6 +112,9 @@ func TestFileIsRead(t *testing.T) {
 		if n.Labels[label] == "" || n.DriverOpts["com.docker.network.bridge.enable_ip_masquerade"] != "false" {
 			t.Errorf("network %s: %+v: want a label and no translation of addresses", name, n)
 		}
+		if host := n.DriverOpts["com.docker.network.bridge.inhibit_ipv4"] == "false"; host != (name == window) {
+			t.Errorf("network %s: the host is on it: %v; it has to be on the window's, and on no other", name, host)
+		}
 	}
 	for name, v := range f.Volumes {
 		if v.Labels[label] == "" {
