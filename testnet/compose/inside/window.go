@@ -118,7 +118,8 @@ func (w *Window) Serve(ctx context.Context, l net.Listener) error {
 // Handler returns what answers.
 func (w *Window) Handler() http.Handler {
 	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if host, _, err := net.SplitHostPort(r.Host); err != nil || host != "127.0.0.1" && host != "localhost" {
+		// Of port 80 a browser says nothing.
+		if host, _, _ := strings.Cut(r.Host, ":"); host != "127.0.0.1" && host != "localhost" {
 			http.Error(rw, "the window is at http://127.0.0.1", http.StatusMisdirectedRequest)
 			return
 		}

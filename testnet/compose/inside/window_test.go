@@ -80,6 +80,7 @@ func TestWindow(t *testing.T) {
 	}{
 		{"GET", here, "/publisher/v1/status", nil, 200, "publisher GET /v1/status"},
 		{"POST", "localhost:1", "/branch-a-2/v1/flows?x=1", nil, 200, "branch-a-2 POST /v1/flows?x=1"},
+		{"GET", "127.0.0.1", "/publisher/v1/status", nil, 200, "publisher GET /v1/status"},
 		{"PUT", here, "/links/hq/v1/link/up", nil, 200, "router PUT /v1/link/up"},
 		{"GET", here, "/operator/v1/status", nil, 503, `"code":"not-running"`},
 		{"GET", here, "/links/nowhere/v1/link/up", nil, 404, "no node or link"},
@@ -88,6 +89,8 @@ func TestWindow(t *testing.T) {
 		// A page of elsewhere in a browser of this machine.
 		{"POST", here, "/publisher/v1/contents", []string{"Sec-Fetch-Site", "cross-site"}, 403, ""},
 		{"GET", "evil.example:4790", "/publisher/v1/status", nil, 421, ""},
+		{"GET", "127.0.0.1.evil.example", "/publisher/v1/status", nil, 421, ""},
+		{"POST", here, "/publisher/v1/contents", []string{"Origin", "http://evil.example"}, 403, ""},
 	} {
 		code, text := look(t, w, c.method, c.host, c.path, c.header...)
 		if code != c.code || !strings.Contains(text, c.text) {
