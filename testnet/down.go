@@ -17,7 +17,7 @@ Usage:
 `
 
 func down(ctx context.Context, args []string) error {
-	if _, err := flags("down", downHelp, args, func(*flag.FlagSet) {}); errors.Is(err, flag.ErrHelp) {
+	if err := only("down", downHelp, args, func(*flag.FlagSet) {}); errors.Is(err, flag.ErrHelp) {
 		return nil
 	} else if err != nil {
 		return err

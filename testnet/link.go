@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/p2pnode/p2pnode/testnet/box"
 	"github.com/p2pnode/p2pnode/testnet/compose"
@@ -22,7 +23,7 @@ Usage:
   go run ./testnet link                          show all
   go run ./testnet link SITE up|down SETTINGS    change what SETTINGS name
   go run ./testnet link SITE cut                 lose all packets, both ways
-  go run ./testnet link SITE heal                and no longer
+  go run ./testnet link SITE heal                and no longer: without any outage
 
 SETTINGS are those of testnet/wan, for example
   "rate=2mbit delay=300ms jitter=10ms loss=1% buffer=500ms"
@@ -34,6 +35,9 @@ const (
 	cut    = "outage=0s+744h"
 	healed = "outage=none"
 )
+
+// linkTime is for all links; each answers at once.
+const linkTime = time.Minute
 
 var directions = map[string]box.Direction{"up": box.Up, "down": box.Down}
 
@@ -48,6 +52,8 @@ func link(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, linkTime, fmt.Errorf("link: not done after %v", linkTime))
+	defer cancel()
 	e, err := compose.Attach(ctx)
 	if err != nil {
 		return err

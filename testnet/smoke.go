@@ -23,7 +23,7 @@ const smokeTime = 5 * time.Minute // for all of it
 func smoke(ctx context.Context, args []string) (err error) {
 	s := compose.Default()
 	s.Plan.Peers = 2
-	if _, err := flags("smoke", smokeHelp, args, func(f *flag.FlagSet) { setupFlags(f, &s) }); errors.Is(err, flag.ErrHelp) {
+	if err := only("smoke", smokeHelp, args, func(f *flag.FlagSet) { setupFlags(f, &s) }); errors.Is(err, flag.ErrHelp) {
 		return nil
 	} else if err != nil {
 		return err

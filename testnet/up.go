@@ -88,6 +88,15 @@ func flags(name, help string, args []string, define func(*flag.FlagSet)) (*flag.
 	return f, nil
 }
 
+// only is flags of a command that takes nothing else.
+func only(name, help string, args []string, define func(*flag.FlagSet)) error {
+	f, err := flags(name, help, args, define)
+	if err == nil && f.NArg() > 0 {
+		err = fmt.Errorf("%w: %s takes no %q; see go run ./testnet %s --help", errUsage, name, f.Arg(0), name)
+	}
+	return err
+}
+
 // teller returns what tells people what was done, and after how long.
 func teller() func(format string, args ...any) {
 	start := time.Now()
@@ -96,20 +105,21 @@ func teller() func(format string, args ...any) {
 	}
 }
 
+// upTime is for all of it, on a machine that does other things as well.
+const upTime = 20 * time.Minute
+
 func up(ctx context.Context, args []string) error {
 	s := compose.Default()
-	f, err := flags("up", upHelp, args, func(f *flag.FlagSet) { setupFlags(f, &s) })
-	if errors.Is(err, flag.ErrHelp) {
+	if err := only("up", upHelp, args, func(f *flag.FlagSet) { setupFlags(f, &s) }); errors.Is(err, flag.ErrHelp) {
 		return nil
 	} else if err != nil {
 		return err
 	}
-	if f.NArg() > 0 {
-		return fmt.Errorf("%w: up takes no %q; see go run ./testnet up --help", errUsage, f.Arg(0))
-	}
 	if err := s.Check(); err != nil {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, upTime, fmt.Errorf("up: not done after %v", upTime))
+	defer cancel()
 	say := teller()
 	e, err := compose.Up(ctx, s, say)
 	if err != nil {

@@ -27,7 +27,7 @@ var errFell = errors.New("the testnet isn't as it has to be: see the lines with 
 func verify(ctx context.Context, args []string) error {
 	size := int64(16 << 20)
 	timeout := 5 * time.Minute
-	_, err := flags("verify", verifyHelp, args, func(f *flag.FlagSet) {
+	err := only("verify", verifyHelp, args, func(f *flag.FlagSet) {
 		f.Func("size", "`SIZE` of the file (default 16MiB)", func(text string) (err error) {
 			size, err = parseSize(text)
 			return err
