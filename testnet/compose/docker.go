@@ -43,8 +43,14 @@ func lines(ctx context.Context, args ...string) ([]string, error) {
 	return strings.Fields(text), err
 }
 
-// engine returns the engine's version, or what to do if there is none.
-func engine(ctx context.Context) (string, error) {
+// answers is how long an engine may take to say who it is.
+const answers = 30 * time.Second
+
+// engine returns the engine's version, or what to do if there is none, or none that
+// answers in time.
+func engine(ctx context.Context, limit time.Duration) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the Docker engine doesn't answer within %v; what does `docker version` say?", limit))
+	defer cancel()
 	version, err := docker(ctx, "version", "--format", "{{.Server.Version}}")
 	switch {
 	case errors.Is(err, exec.ErrNotFound):

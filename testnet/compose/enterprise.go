@@ -64,7 +64,7 @@ var ErrNone = errors.New("no testnet stands here; start one: go run ./testnet up
 // Attach returns the testnet that stands here, whoever started it. Its Close leaves
 // it standing.
 func Attach(ctx context.Context) (box.Enterprise, error) {
-	if _, err := engine(ctx); err != nil {
+	if _, err := engine(ctx, answers); err != nil {
 		return nil, err
 	}
 	e, err := attach(ctx)
@@ -203,6 +203,13 @@ func (e *Enterprise) at(node string) place {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.sites[node]
+}
+
+// put notes where a node stands.
+func (e *Enterprise) put(node string, at place) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.sites[node] = at
 }
 
 // reserve finds a free address at a site for a node that moves there, and notes

@@ -20,7 +20,7 @@ var imageFiles embed.FS
 // folders for building begin with it, below the system's for temporary files.
 const folder = "p2pnode-testnet-"
 
-// build makes the image in dir, which is empty, and returns the size of p2pnode.
+// build makes the image in dir, which has nothing of that yet, and returns the size of p2pnode.
 func build(ctx context.Context, dir string) (int64, error) {
 	files, err := fs.Sub(imageFiles, "image")
 	if err != nil {

@@ -88,8 +88,8 @@ func (n *node) Start(ctx context.Context) error {
 }
 
 func (n *node) Stop(ctx context.Context) error {
-	if !n.Running() {
-		return nil
+	if running, err := n.running(ctx); err != nil || !running {
+		return n.failed("stop", err)
 	}
 	if _, err := docker(ctx, "stop", "-t", "30", n.id); err != nil {
 		return n.failed("stop", err)
@@ -102,8 +102,8 @@ func (n *node) Stop(ctx context.Context) error {
 }
 
 func (n *node) Kill(ctx context.Context) error {
-	if !n.Running() {
-		return nil
+	if running, err := n.running(ctx); err != nil || !running {
+		return n.failed("kill", err)
 	}
 	if _, err := docker(ctx, "kill", n.id); err != nil {
 		return n.failed("kill", err)
@@ -115,8 +115,15 @@ func (n *node) Kill(ctx context.Context) error {
 func (n *node) Running() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	running, err := n.running(ctx)
+	return err == nil && running
+}
+
+// running is Running for whoever must not take an engine that doesn't answer for a
+// node that doesn't run.
+func (n *node) running(ctx context.Context) (bool, error) {
 	text, err := docker(ctx, "inspect", "-f", "{{.State.Running}}", n.id)
-	return err == nil && strings.TrimSpace(text) == "true"
+	return strings.TrimSpace(text) == "true", err
 }
 
 func (n *node) Freeze(ctx context.Context) error {
@@ -161,10 +168,14 @@ func (n *node) Move(ctx context.Context, site string) error {
 	}
 	if here.site != "" {
 		if _, err := docker(ctx, "network", "disconnect", n.e.project+"_"+here.site, n.id); err != nil {
+			n.e.put(n.name, here)
 			return n.failed("move", err)
 		}
 	}
 	_, err := docker(ctx, "network", "connect", "--ip", addr, n.e.project+"_"+site, n.id)
+	if err != nil {
+		n.e.put(n.name, place{}) // it has left the one and isn't at the other
+	}
 	return n.failed("move", err)
 }
 

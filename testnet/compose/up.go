@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/p2pnode/p2pnode/testnet/box"
@@ -23,7 +25,7 @@ func Up(ctx context.Context, s Setup, say func(format string, args ...any)) (_ *
 	if err := s.Check(); err != nil {
 		return nil, err
 	}
-	version, err := engine(ctx)
+	version, err := engine(ctx, answers)
 	if err != nil {
 		return nil, err
 	}
@@ -31,8 +33,16 @@ func Up(ctx context.Context, s Setup, say func(format string, args ...any)) (_ *
 	if err != nil {
 		return nil, err
 	}
-	if err := alone(ctx); err != nil {
+	// Until here nothing is ours: what stands is left alone.
+	dir, release, err := claim(ctx, os.TempDir())
+	if err != nil {
 		return nil, err
+	}
+	if err = alone(ctx); err == nil {
+		err = free(s.Port)
+	}
+	if err != nil {
+		return nil, errors.Join(err, release())
 	}
 	say("using %s %s, engine %s", strings.Join(tool, " "), toolVersion, version)
 	defer func() {
@@ -47,11 +57,8 @@ func Up(ctx context.Context, s Setup, say func(format string, args ...any)) (_ *
 			say("taken away again: %v", removed)
 		}
 	}()
-	dir, err := os.MkdirTemp("", folder)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() { err = errors.Join(err, release()) }()
+	say("building p2pnode, which takes a minute or two the first time")
 	bytes, err := build(ctx, dir)
 	if err != nil {
 		return nil, err
@@ -83,19 +90,34 @@ func alone(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	running := 0
-	for _, c := range found {
-		if c.State == "running" {
-			running++
-		}
-	}
-	switch {
-	case running > 0:
+	if slices.ContainsFunc(found, func(c container) bool { return c.State == "running" }) {
 		return errors.New("a testnet stands here already, and two would have the same addresses. See it: go run ./testnet verify   Take it away: go run ./testnet down")
-	case len(found) > 0:
+	}
+	left := len(found)
+	for _, kind := range []string{"network", "volume"} {
+		ids, err := lines(ctx, kind, "ls", "-q", "--filter", "label="+label)
+		if err != nil {
+			return err
+		}
+		left += len(ids)
+	}
+	if left > 0 {
 		return errors.New("a testnet was left behind here that doesn't run. Take it away: go run ./testnet down")
 	}
 	return nil
+}
+
+// free returns an error if somebody has the window's port: docker would find out
+// after the build only.
+func free(port int) error {
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	switch {
+	case err == nil:
+		return l.Close()
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("port %d of this machine is taken; choose another: go run ./testnet up --port N", port)
+	}
+	return nil // docker may have a right that this process hasn't
 }
 
 // start writes the compose file and has compose start what it says.
@@ -104,7 +126,7 @@ func start(ctx context.Context, tool []string, dir string, s Setup) error {
 	if err := os.WriteFile(path, []byte(File(s)), 0o644); err != nil {
 		return err
 	}
-	// A busy engine may take its time; the caller's context bounds it.
+	// A busy engine may take its time; the context bounds it.
 	_, err := run(ctx, []string{"COMPOSE_HTTP_TIMEOUT=300"}, append(tool[:len(tool):len(tool)], "-p", Project, "-f", path, "up", "-d")...)
 	switch {
 	case err == nil:
@@ -112,7 +134,7 @@ func start(ctx context.Context, tool []string, dir string, s Setup) error {
 	case strings.Contains(err.Error(), "port is already allocated"), strings.Contains(err.Error(), "address already in use"):
 		return fmt.Errorf("port %d of this machine is taken; choose another: go run ./testnet up --port N\n%w", s.Port, err)
 	case strings.Contains(err.Error(), "overlaps with other one"):
-		return fmt.Errorf("another network on this machine has addresses of %v to %v: `docker network ls` lists those of Docker\n%w", box.WAN(), windowNet, err)
+		return fmt.Errorf("another network on this machine has addresses of %v to %v: `docker network ls` lists those of Docker, `docker network rm NAME` takes one away\n%w", box.WAN(), windowNet, err)
 	}
 	return err
 }

@@ -165,8 +165,8 @@ func (v *verification) get(ctx context.Context) (string, error) {
 
 // fetch gets the content at a node and compares it.
 func (v *verification) fetch(ctx context.Context, n box.Node) (r api.GetResult, err error) {
-	out := n.Path("verify-" + v.content[len(v.content)-8:])
-	a, err := n.Ask(ctx, "get", v.content, "-o", out, "--json")
+	out := n.Path("verify.bin") // in place of the last one's
+	a, err := n.Ask(ctx, "get", v.content, "-o", out, "--overwrite", "--json")
 	if err == nil {
 		err = a.Err(0)
 	}
