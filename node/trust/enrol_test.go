@@ -263,6 +263,42 @@ func TestSecretIsOnlyForTheIssuer(t *testing.T) {
 	}
 }
 
+// A crowded issuer has no room for whom it meets first.
+type crowded struct {
+	*Admission
+	away *atomic.Int64
+}
+
+func (c crowded) enter(from ma.Multiaddr) func() {
+	if c.away.Add(-1) >= 0 {
+		return nil
+	}
+	return c.Admission.enter(from)
+}
+
+func TestJoinerThatIsTurnedAwayComesAgain(t *testing.T) {
+	t.Parallel()
+	for _, tr := range transports {
+		t.Run(tr, func(t *testing.T) {
+			t.Parallel()
+			issuer := newEnterprise(t)
+			c := crowded{New(issuer, Config{}, logger(t)), new(atomic.Int64)}
+			c.away.Store(1)
+			h := newHostOn(t, []string{tr}, libp2p.Identity(issuer.key), libp2p.Security(string(tlsID), tlsFor(c)), libp2p.Transport(tcp.NewTCPTransport), libp2p.Transport(quicFor(c)))
+			tok, err := issuer.Invite(InviteOptions{Site: "hq", Bootstrap: testNode{Host: h}.p2pAddrs(t, tr)})
+			check(t, err)
+			id, err := Enrol(t.Context(), t.TempDir(), tok, EnrolOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(t, id.Close())
+			if c.away.Load() >= 0 {
+				t.Error("nobody was turned away")
+			}
+		})
+	}
+}
+
 // Those who lost the answer ask again with the same key, and it counts once.
 func TestJoinAgainAfterLostAnswer(t *testing.T) {
 	t.Parallel()

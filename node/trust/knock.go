@@ -31,6 +31,10 @@ func knock(ctx context.Context, listen ListenUDP, key ic.PrivKey, addrs []ma.Mul
 		return err
 	}
 	defer stop()
+	return again(ctx, func() error { return knockAtAll(ctx, transports, addrs) })
+}
+
+func knockAtAll(ctx context.Context, transports []transport.Transport, addrs []ma.Multiaddr) error {
 	var errs []error
 	for _, a := range addrs {
 		to, err := peer.AddrInfoFromP2pAddr(a)
