@@ -53,7 +53,7 @@ func NewClientAt(base string) (*Client, error) {
 		return nil, fmt.Errorf("node at %s: %w", base, err)
 	}
 	addr, err := netip.ParseAddr(u.Hostname())
-	if err != nil || u.Scheme != "http" || !addr.IsLoopback() {
+	if err != nil || u.Scheme != "http" || !addr.IsLoopback() || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("node at %s: want http:// and a loopback address, as in http://127.0.0.1:4790/publisher", base)
 	}
 	var d net.Dialer
@@ -67,7 +67,7 @@ func NewClientAt(base string) (*Client, error) {
 }
 
 func newClient(where, base string, dial func(ctx context.Context, network, addr string) (net.Conn, error)) *Client {
-	return &Client{where: where, base: base, http: &http.Client{Transport: &http.Transport{
+	return &Client{where: where, base: base, http: &http.Client{CheckRedirect: stay, Transport: &http.Transport{
 		DisableCompression: true,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, dialTimeout)
@@ -76,6 +76,10 @@ func newClient(where, base string, dial func(ctx context.Context, network, addr 
 		},
 	}}}
 }
+
+// stay follows no redirect: a node sends nobody elsewhere, and what is asked, invite
+// tokens among it, is for it alone.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }

@@ -58,9 +58,25 @@ func TestClientAt(t *testing.T) {
 }
 
 func TestClientAtStaysOnThisMachine(t *testing.T) {
-	for _, base := range []string{"http://10.0.0.1:80/a", "http://example.org/a", "http://localhost/a", "https://127.0.0.1/a", "127.0.0.1:80", ""} {
+	for _, base := range []string{"http://10.0.0.1:80/a", "http://example.org/a", "http://localhost/a", "https://127.0.0.1/a", "127.0.0.1:80", "http://127.0.0.1/a?b", "http://127.0.0.1/a#b", "http://me:secret@127.0.0.1/a", ""} {
 		if _, err := api.NewClientAt(base); err == nil {
 			t.Errorf("%q passes", base)
 		}
+	}
+}
+
+func TestClientIsSentNowhereElse(t *testing.T) {
+	asked := false
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
+	defer other.Close()
+	window := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusTemporaryRedirect))
+	defer window.Close()
+	c, err := api.NewClientAt(window.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Invite(t.Context(), api.InviteRequest{}); err == nil || asked {
+		t.Errorf("invite: %v, asked elsewhere: %t", err, asked)
 	}
 }
