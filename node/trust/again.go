@@ -36,10 +36,17 @@ func again(ctx context.Context, knock func() error) error {
 	}
 }
 
+// What Windows calls a connection that was reset; package syscall's own names are
+// of other numbers there.
+const (
+	wsaConnAborted syscall.Errno = 10053
+	wsaConnReset   syscall.Errno = 10054
+)
+
 // turnedAway reports whether err is of an issuer that had no room at that moment.
 // On TCP it hangs up without a word.
 func turnedAway(err error) bool {
-	for _, e := range []error{ErrBusy, io.EOF, syscall.ECONNRESET, syscall.EPIPE} {
+	for _, e := range []error{ErrBusy, io.EOF, syscall.ECONNRESET, syscall.EPIPE, wsaConnAborted, wsaConnReset} {
 		if errors.Is(err, e) {
 			return true
 		}

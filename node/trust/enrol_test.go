@@ -1,19 +1,24 @@
 package trust
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/x509"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
 	ic "github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	ma "github.com/multiformats/go-multiaddr"
 )
@@ -296,6 +301,23 @@ func TestJoinerThatIsTurnedAwayComesAgain(t *testing.T) {
 				t.Error("nobody was turned away")
 			}
 		})
+	}
+}
+
+// An answer, and nobody there, are not for want of room.
+func TestOnlyWhoIsTurnedAwayComesAgain(t *testing.T) {
+	t.Parallel()
+	for err, want := range map[error]bool{
+		refusedBusy.err(): true, io.EOF: true, wsaConnReset: true, syscall.EPIPE: true,
+		&network.ConnError{Remote: true, ErrorCode: network.ConnRateLimited}: true,
+		&network.ConnError{Remote: true, ErrorCode: 1}:                       true, // libp2p's full queue
+		&network.ConnError{ErrorCode: network.ConnRateLimited}:               false,
+		&network.ConnError{Remote: true, ErrorCode: network.ConnGated}:       false,
+		refusedTokenUsed.err(): false, refusedForeign.err(): false, syscall.ECONNREFUSED: false, context.DeadlineExceeded: false,
+	} {
+		if err := fmt.Errorf("join: %w", err); turnedAway(err) != want {
+			t.Errorf("%v: turned away is not %t", err, want)
+		}
 	}
 }
 
