@@ -272,7 +272,14 @@ func (p *player) get(ctx context.Context, g *Got) {
 		case ctx.Err() != nil:
 			return
 		case err == nil && answer.Code == 0:
-			p.ended(g, ended, 0, "", p.right(ctx, st, out, c.digest))
+			digest, err := p.Hands.Digest(ctx, st.node, out)
+			switch {
+			case ctx.Err() != nil: // nobody knows what the copy is
+			case err != nil:
+				p.ended(g, ended, 1, fmt.Sprintf("its copy can't be read: %v", err), false)
+			default:
+				p.ended(g, ended, 0, "", digest == c.digest)
+			}
 			return
 		case now != lives || !up:
 			p.mu.Lock()
@@ -302,11 +309,6 @@ func (p *player) untilUp(ctx context.Context, st *nodeState) (lives int) {
 			return lives
 		}
 	}
-}
-
-func (p *player) right(ctx context.Context, st *nodeState, path, want string) bool {
-	got, err := p.Hands.Digest(ctx, st.node, path)
-	return err == nil && got == want
 }
 
 func (p *player) ended(g *Got, at time.Duration, exit int, said string, right bool) {

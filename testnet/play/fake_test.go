@@ -27,6 +27,8 @@ type fakeBox struct {
 	sizes map[string]int64 // of files, by path, and of contents
 	wrong string           // the node whose copies are others'
 	lame  string           // the node that doesn't start
+
+	unread string // the node whose copies can't be read
 }
 
 func newFakeBox(p box.Plan) *fakeBox {
@@ -72,6 +74,9 @@ func (f *fakeBox) Sample(_ context.Context, n box.Node, path string, file File) 
 }
 
 func (f *fakeBox) Digest(_ context.Context, n box.Node, path string) (string, error) {
+	if n.Name() == f.unread {
+		return "", errors.New("no such file")
+	}
 	if n.Name() == f.wrong {
 		return "another", nil
 	}
@@ -201,7 +206,10 @@ type fakeLink struct {
 	mu       sync.Mutex
 	settings [2]wan.Settings
 	bytes    int64
+	err      error // of Counts
 }
+
+func (l *fakeLink) fail(err error) { l.mu.Lock(); defer l.mu.Unlock(); l.err = err }
 
 // carry returns what a member gets in so long.
 func (l *fakeLink) carry(d time.Duration) int64 {
@@ -233,5 +241,7 @@ func (l *fakeLink) Counts(_ context.Context, d box.Direction) (wan.Counts, error
 	if d == box.Down {
 		c.Delivered.Bytes = l.carried()
 	}
-	return wan.Counts{Classes: []wan.ClassCount{c}}, nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return wan.Counts{Classes: []wan.ClassCount{c}}, l.err
 }

@@ -11,7 +11,8 @@ import (
 type Outcome string
 
 // Outcomes. FallsShort is of a level that is marked short and does not hold;
-// HoldsNow of one that is marked and holds.
+// HoldsNow of one that is marked and holds. A mark is no excuse for a playing in which
+// there was nothing to measure: that is a Fail.
 const (
 	Pass       Outcome = "PASS"
 	Fail       Outcome = "FAIL"
@@ -48,7 +49,7 @@ func Judge(s *Scenario, r *Record, strict bool) []Verdict {
 			v.Outcome = Fail
 		case held:
 			v.Outcome = HoldsNow
-		case l.Short != "":
+		case l.Short != "" && (v.Measured || errors.As(err, new(endless))):
 			v.Outcome = FallsShort
 		default:
 			v.Outcome = Fail
@@ -86,6 +87,12 @@ type judged struct {
 type absence string
 
 func (a absence) Error() string { return string(a) }
+
+// An endless is why there is no figure of something that never came to an end: it is as
+// bad as a figure can be.
+type endless string
+
+func (e endless) Error() string { return string(e) }
 
 // figure returns what a level measures, in the level's unit. Of a measure of sites
 // without one, it is that of the branch that is worst.
@@ -180,7 +187,7 @@ func (j judged) time(l Level) (float64, error) {
 		}
 	}
 	if !ok {
-		return 0, fmt.Errorf("not done after %v", (j.r.Length - from).Round(time.Second))
+		return 0, endless(fmt.Sprintf("not done after %v", (j.r.Length - from).Round(time.Second)))
 	}
 	took := (to - from).Seconds()
 	if l.Figure.Unit == OfWire {

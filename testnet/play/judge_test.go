@@ -24,8 +24,8 @@ func playing() *Record {
 			{Node: "branch-a-2", Site: "branch-a", Content: "image", Ended: 10 * s, Right: true, Again: 1, WAN: 3 * mib, LAN: 5 * mib, Wasted: mib / 4},
 		},
 		Nodes: []NodeSeries{
-			{Node: "branch-a-1", Site: "branch-a", PeakRSS: 50 * mib, Have: []Have{{1 * s, "image", 1 * mib}, {2 * s, "image", 2 * mib}, {6 * s, "image", 5 * mib}, {9 * s, "image", 8 * mib}}},
-			{Node: "branch-a-2", Site: "branch-a", PeakRSS: 60 * mib, Have: []Have{{2 * s, "image", 1 * mib}, {6500 * time.Millisecond, "image", 1 * mib}, {7 * s, "image", 2 * mib}, {10 * s, "image", 8 * mib}}},
+			{Node: "branch-a-1", Site: "branch-a", PeakRSS: 50 * mib, Have: []Have{{At: 1 * s, Content: "image", Bytes: 1 * mib}, {At: 2 * s, Content: "image", Bytes: 2 * mib}, {At: 6 * s, Content: "image", Bytes: 5 * mib}, {At: 9 * s, Content: "image", Bytes: 8 * mib}}},
+			{Node: "branch-a-2", Site: "branch-a", PeakRSS: 60 * mib, Have: []Have{{At: 2 * s, Content: "image", Bytes: 1 * mib}, {At: 6500 * time.Millisecond, Content: "image", Bytes: 1 * mib}, {At: 7 * s, Content: "image", Bytes: 2 * mib}, {At: 10 * s, Content: "image", Bytes: 8 * mib}}},
 		},
 		Links: []LinkSeries{
 			{Site: "hq", Points: []LinkPoint{{At: 0, Up: mib}, {At: 12 * s, Up: 11 * mib}}},
@@ -148,7 +148,8 @@ func TestJudgeNamesWhatFallsShort(t *testing.T) {
 		{"done <= 9s short: slow", true, FallsShort},
 		{"done <= 11s short: slow", false, HoldsNow},
 		{"done <= 11s short: slow", true, Fail},
-		{"done spare <= 1s short: nobody", false, FallsShort},
+		{"done spare <= 1s short: nobody", false, Fail}, // a mark is no excuse for what wasn't played
+		{"resume at publisher <= 1s short: slow", false, Fail},
 	} {
 		sc, err := Parse("played", played+"level "+c.level)
 		if err != nil {
@@ -188,5 +189,56 @@ func TestJudgeSeesWhatIsWrong(t *testing.T) {
 	r.Happened[2].Error = "no such process"
 	if Passed(nil, r) {
 		t.Error("an event that couldn't be made happen fails nothing")
+	}
+}
+
+// What never ended falls short if its level is marked: no figure is worse.
+func TestJudgeTellsEndlessFromNobody(t *testing.T) {
+	sc, err := Parse("played", played+"level done <= 1h short: slow\nlevel page at branch-a <= 2 x alone short: slow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := playing()
+	r.Gets[1].Ended, r.Loads[3].With = 0, Felt{}
+	for _, v := range Judge(sc, r, false) {
+		if v.Measured || v.Outcome != FallsShort {
+			t.Errorf("%v: %+v, want FALLS SHORT without a figure", v.Level, v)
+		}
+	}
+	r.Loads[3].Alone = Felt{} // the pages can't be had without us either
+	if v := Judge(sc, r, false)[1]; v.Outcome != Fail {
+		t.Errorf("%v: %+v, want FAIL", v.Level, v)
+	}
+}
+
+// What users felt when nothing was fetched beside them is no figure of ours.
+func TestJudgeWantsUsersBesideUs(t *testing.T) {
+	sc, err := Parse("played", played+"level kept at branch-a >= 50%")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		at, length time.Duration
+		want       Outcome
+	}{{0, 10 * s, Pass}, {1 * s, 8 * s, Pass}, {5 * s, 6 * s, Fail}, {11 * s, s, Fail}} {
+		r := playing()
+		r.Loads[0].At, r.Loads[0].For = c.at, c.length
+		if v := Judge(sc, r, false)[0]; v.Outcome != c.want {
+			t.Errorf("from %v for %v: %+v, want %s", c.at, c.length, v, c.want)
+		}
+	}
+}
+
+// What came between two samples has come when its get ended.
+func TestJudgeSeesResumeByTheEndOfAGet(t *testing.T) {
+	sc, err := Parse("played", played+"level resume at branch-a-2 <= 5s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := playing()
+	have := r.Nodes[1].Have
+	r.Nodes[1].Have = []Have{have[0], {At: 9900 * time.Millisecond, Content: "image", Bytes: 8 << 20, Anew: true}}
+	if v := Judge(sc, r, false)[0]; v.Figure.Value != 4 {
+		t.Errorf("%+v, want 4 s", v)
 	}
 }

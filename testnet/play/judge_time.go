@@ -11,7 +11,8 @@ import (
 const headquarters = box.HQ
 
 // rises returns when something new arrived at a level's place: a member had more of
-// a content than at any sample before.
+// a content than at any sample before, and it is known when it came: a node that was
+// frozen has what it fetched just before, which isn't new.
 func (j judged) rises(l Level) []time.Duration {
 	var out []time.Duration
 	members := j.s.members(l.Place)
@@ -23,7 +24,9 @@ func (j judged) rises(l Level) []time.Duration {
 		for _, h := range n.Have {
 			if h.Bytes > most[h.Content] && (l.Content == "" || h.Content == l.Content) {
 				most[h.Content] = h.Bytes
-				out = append(out, h.At)
+				if !h.Anew {
+					out = append(out, h.At)
+				}
 			}
 		}
 	}
@@ -78,7 +81,13 @@ func (j judged) resume(l Level) (float64, error) {
 			return max(0, at-restored).Seconds(), nil
 		}
 	}
-	return 0, fmt.Errorf("nothing arrived after it")
+	// Between two samples all of the rest may have come.
+	for _, g := range gets {
+		if g.done() && g.Ended > begun {
+			return max(0, g.Ended-restored).Seconds(), nil
+		}
+	}
+	return 0, endless("nothing arrived after it")
 }
 
 // touches reports whether an action is about a place, or its site's link.
@@ -118,7 +127,8 @@ func (j judged) use(l Level) (float64, error) {
 }
 
 // foreground compares what users felt with us and alone. Of several of a kind at a
-// site the worst counts.
+// site the worst counts. Each must have had us beside it from begin to end, or what
+// they felt says nothing of us.
 func (j judged) foreground(l Level) (float64, error) {
 	kind := map[string]string{"kept": "bulk", "page": "web", "delay": "voip", "mos": "voip"}[l.Measure]
 	worst, found := 0.0, false
@@ -127,6 +137,9 @@ func (j judged) foreground(l Level) (float64, error) {
 			continue
 		}
 		f, err := felt(l.Measure, p)
+		if err == nil {
+			err = j.beside(p)
+		}
 		if err != nil {
 			return 0, err
 		}
@@ -145,16 +158,35 @@ func (j judged) foreground(l Level) (float64, error) {
 	return worst, nil
 }
 
+// beside returns an error unless something was being fetched at a load's site for as
+// long as it was played.
+func (j judged) beside(p Played) error {
+	gets, err := j.gets(Level{Place: p.Site})
+	if err != nil {
+		return err
+	}
+	if from, to, _ := j.span(gets); from > p.At || to < p.At+p.For {
+		return fmt.Errorf("%s was played from %v to %v, and something fetched from %v to %v only",
+			p.Kind, p.At.Round(time.Second), (p.At + p.For).Round(time.Second), from.Round(time.Second), to.Round(time.Second))
+	}
+	return nil
+}
+
+// felt returns what a load says of a measure. Users who got nothing through alone were
+// not there to be disturbed; those who got nothing only beside us were.
 func felt(measure string, p Played) (float64, error) {
+	with, alone := p.With, p.Alone
 	switch {
-	case measure == "kept" && p.Alone.Rate > 0:
-		return 100 * p.With.Rate / p.Alone.Rate, nil
-	case measure == "page" && p.Alone.Page > 0 && p.With.Pages > 0:
-		return p.With.Page.Seconds() / p.Alone.Page.Seconds(), nil
-	case measure == "delay" && p.With.Delay > 0:
-		return (p.With.Delay - p.Alone.Delay).Seconds(), nil
-	case measure == "mos" && p.With.MOS > 0:
-		return p.With.MOS, nil
+	case measure == "kept" && alone.Rate > 0:
+		return 100 * with.Rate / alone.Rate, nil
+	case measure == "page" && alone.Pages > 0 && with.Pages > 0:
+		return with.Page.Seconds() / alone.Page.Seconds(), nil
+	case measure == "page" && alone.Pages > 0:
+		return 0, endless("no page came")
+	case measure == "delay" && alone.Delay > 0 && with.Delay > 0:
+		return (with.Delay - alone.Delay).Seconds(), nil
+	case measure == "mos" && alone.MOS > 0 && with.MOS > 0:
+		return with.MOS, nil
 	}
 	return 0, fmt.Errorf("%s at %s: nothing was measured", p.Kind, p.Site)
 }

@@ -83,6 +83,10 @@ type Have struct {
 	At      time.Duration `json:"at_ns"`
 	Content string        `json:"content"`
 	Bytes   int64         `json:"bytes"`
+
+	// Anew is of the first sample after some that the node didn't answer: nobody knows
+	// when what is new in it arrived.
+	Anew bool `json:"anew,omitempty"`
 }
 
 // An RSSPoint is what a node's process took.

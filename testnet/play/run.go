@@ -75,11 +75,12 @@ func Run(ctx context.Context, c Config) (*Record, error) {
 	p.direct(play)
 	stop()
 	p.work.Wait()
-	if ctx.Err() == nil {
-		p.sampleLinks(ctx)
-	}
 	blind()
 	if err := errors.Join(watching.Wait(), context.Cause(ctx)); err != nil {
+		return nil, err
+	}
+	// Without the last counts, what crossed a link would seem to be less.
+	if err := p.sampleLinks(ctx); err != nil {
 		return nil, err
 	}
 	return p.record(alone), nil

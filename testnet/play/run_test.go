@@ -2,6 +2,7 @@ package play
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -217,4 +218,67 @@ func TestRunEndsWithItsContext(t *testing.T) {
 			t.Errorf("it ended after %v", took)
 		}
 	})
+}
+
+// What a node fetched just before it was frozen isn't something that arrived after it
+// was thawed.
+func TestRunSeesNothingArriveBehindACut(t *testing.T) {
+	_, v, _ := play(t, `branches 1, peers 1
+link down rate=80mbit
+limit 10s
+content image 10000KiB
+at 0s publish image
+at 0s get image at all
+at 1150ms freeze branch-a-1
+at 2s cut branch-a
+at 5s thaw branch-a-1
+level resume at branch-a-1 <= 1s
+`, nil)
+	if v[0].Measured || v[0].Why != "nothing arrived after it" {
+		t.Errorf("%+v, want nothing arrived", v[0])
+	}
+}
+
+// Copies that can't be looked at are not known to be wrong ones.
+func TestRunTellsAnUnreadableCopyFromAWrongOne(t *testing.T) {
+	r, v, _ := play(t, `branches 1, peers 1
+link down rate=80mbit
+content image 1000KiB
+at 0s publish image
+at 0s get image at all
+level correct = all
+level wrong = 0
+`, func(f *fakeBox) { f.unread = "branch-a-1" })
+	if v[0].Outcome != Fail || v[1].Outcome != Pass || !strings.Contains(r.Gets[0].Said, "no such file") {
+		t.Errorf("%v; it said %q", v, r.Gets[0].Said)
+	}
+}
+
+// A link whose last counts are missing would seem to have carried less.
+func TestRunNeedsTheLastCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sc, err := Parse("played", killed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := newFakeBox(sc.Plan(1))
+		time.AfterFunc(5*time.Second, func() { f.links["branch-b"].fail(errors.New("it is gone")) })
+		_, err = Run(t.Context(), Config{Scenario: sc, Enterprise: f, Hands: f, Seed: 1})
+		if err == nil || !strings.Contains(err.Error(), "link of branch-b carried: it is gone") {
+			t.Errorf("got %v, want an error of the link", err)
+		}
+	})
+}
+
+// Whoever is done has all of it, seen or not.
+func TestRunFiresTriggersBetweenSamples(t *testing.T) {
+	r, v, _ := play(t, `branches 1, peers 1
+link down rate=800mbit
+content image 900KiB
+at 0s publish image
+at 10ms get image at all
+when image 90% at branch-a cut branch-a
+level correct = all
+`, nil)
+	mustHold(t, r, v)
 }

@@ -2,6 +2,8 @@ package play
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -24,11 +26,12 @@ type nodeState struct {
 	lives   int           // how often it was ended
 	changed chan struct{} // closed when one of these changes
 	have    map[string]int64
+	unsure  map[string]bool // contents of have whose last sample failed
 	seen    NodeSeries
 }
 
 func newNodeState(n box.Node, site string) *nodeState {
-	return &nodeState{node: n, site: site, changed: make(chan struct{}), have: map[string]int64{},
+	return &nodeState{node: n, site: site, changed: make(chan struct{}), have: map[string]int64{}, unsure: map[string]bool{},
 		seen: NodeSeries{Node: n.Name(), Site: site}}
 }
 
@@ -86,7 +89,7 @@ func (p *player) observe(ctx context.Context, g *errgroup.Group) {
 	}
 	g.Go(func() error {
 		for {
-			p.sampleLinks(ctx)
+			_ = p.sampleLinks(ctx) // the next one tells as much, and the last must not fail
 			if pause(ctx, interval) != nil {
 				return nil
 			}
@@ -97,6 +100,9 @@ func (p *player) observe(ctx context.Context, g *errgroup.Group) {
 func (p *player) sampleNode(ctx context.Context, st *nodeState, process bool) {
 	st.mu.Lock()
 	silent := !st.up || st.frozen
+	for name := range st.have {
+		st.unsure[name] = st.unsure[name] || silent
+	}
 	st.mu.Unlock()
 	if silent {
 		return
@@ -114,16 +120,7 @@ func (p *player) sampleNode(ctx context.Context, st *nodeState, process bool) {
 			continue
 		}
 		bytes, err := p.Hands.Have(ctx, st.node, c.id)
-		if err != nil {
-			continue // it may have been ended meanwhile
-		}
-		at := time.Since(p.start)
-		st.mu.Lock()
-		if last, known := st.have[name]; !known && bytes > 0 || known && last != bytes {
-			st.have[name] = bytes
-			st.seen.Have = append(st.seen.Have, Have{At: at, Content: name, Bytes: bytes})
-		}
-		st.mu.Unlock()
+		st.saw(name, bytes, time.Since(p.start), err)
 	}
 	if !process {
 		return
@@ -138,14 +135,29 @@ func (p *player) sampleNode(ctx context.Context, st *nodeState, process bool) {
 	st.seen.PeakRSS = max(st.seen.PeakRSS, u.RSS, u.PeakRSS)
 }
 
-func (p *player) sampleLinks(ctx context.Context) {
+// saw notes a sample of a content, if it is news. An error may come of a node that was
+// ended meanwhile.
+func (s *nodeState) saw(content string, bytes int64, at time.Duration, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last, known := s.have[content]
+	switch {
+	case err != nil:
+		s.unsure[content] = known
+	case known && (bytes != last || s.unsure[content]), !known && bytes > 0:
+		s.have[content] = bytes
+		s.seen.Have = append(s.seen.Have, Have{At: at, Content: content, Bytes: bytes, Anew: s.unsure[content]})
+		s.unsure[content] = false
+	}
+}
+
+func (p *player) sampleLinks(ctx context.Context) error {
+	var errs []error
 	for _, s := range p.sites {
-		down, err := s.link.Counts(ctx, box.Down)
-		if err != nil {
-			continue
-		}
-		up, err := s.link.Counts(ctx, box.Up)
-		if err != nil {
+		down, err1 := s.link.Counts(ctx, box.Down)
+		up, err2 := s.link.Counts(ctx, box.Up)
+		if err := errors.Join(err1, err2); err != nil {
+			errs = append(errs, fmt.Errorf("count what the link of %s carried: %w", s.name, err))
 			continue
 		}
 		s.mu.Lock()
@@ -155,6 +167,7 @@ func (p *player) sampleLinks(ctx context.Context) {
 		})
 		s.mu.Unlock()
 	}
+	return errors.Join(errs...)
 }
 
 func arrived(c wan.Counts, class string) int64 { return of(c, class).Delivered.Bytes }
@@ -182,14 +195,16 @@ func (p *player) come(content, place string) (share float64, done bool) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	missing := false
 	for _, g := range p.gets {
 		if g.Content != content || !slices.Contains(members, g.Node) {
 			continue
 		}
 		if !g.done() {
-			return share, false
+			missing = true
+			continue
 		}
-		done = true
+		share, done = 100, true // the last of it may have come since the last sample
 	}
-	return share, done
+	return share, done && !missing
 }
