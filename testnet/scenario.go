@@ -53,7 +53,7 @@ func playScenarios(ctx context.Context, args []string, out io.Writer) error {
 	f.StringVar(&s.on, "on", "spaces", "`KIND` of enterprise: spaces (network namespaces; root) or compose (containers)")
 	f.StringVar(&s.dir, "out", "testnet-results", "`DIR` for the results: NAME.json and NAME.svg of each")
 	f.Uint64Var(&s.seed, "seed", 1, "`NUMBER` that everything random comes from")
-	f.Float64Var(&s.scale, "scale", 1, "`FACTOR` of all times and sizes: 10 suspends for minutes")
+	f.Float64Var(&s.scale, "scale", 1, "`FACTOR` of all times and sizes: 10 suspends for minutes; levels stay as they are, also those that count seconds")
 	f.BoolVar(&s.strict, "strict", false, "fail a level that is marked short and holds")
 	f.BoolVar(&s.table, "table", false, "print the table of the README in the end")
 	f.Usage = func() {
@@ -292,25 +292,29 @@ func tableOf(out io.Writer, dir string) error {
 		if err := json.Unmarshal(text, &r); err != nil {
 			return fmt.Errorf("read %s: %w", file, err)
 		}
+		if r.Schema != play.Schema || r.Scenario == "" {
+			return fmt.Errorf("read %s: it is no result of a scenario of schema %d; want a DIR that `testnet scenario --out DIR` wrote", file, play.Schema)
+		}
 		results = append(results, r)
 	}
 	play.Table(out, results)
 	return nil
 }
 
-// makeSample is the tool `testnet sample PATH SIZE SEED [CHANGED%]`.
+// makeSample is the tool `testnet sample PATH SIZE SEED [CHANGED% EDIT]`.
 func makeSample(args []string) error {
-	if len(args) != 3 && len(args) != 4 {
-		return fmt.Errorf("%w: sample PATH SIZE SEED [CHANGED%%]", errUsage)
+	if len(args) != 3 && len(args) != 5 {
+		return fmt.Errorf("%w: sample PATH SIZE SEED [CHANGED%% EDIT]", errUsage)
 	}
 	size, err1 := strconv.ParseInt(args[1], 10, 64)
 	seed, err2 := strconv.ParseUint(args[2], 10, 64)
 	f := play.File{Size: size, Seed: seed}
-	var err3 error
-	if len(args) == 4 {
+	var err3, err4 error
+	if len(args) == 5 {
 		f.Changed, err3 = strconv.ParseFloat(strings.TrimSuffix(args[3], "%"), 64)
+		f.Edit, err4 = strconv.ParseUint(args[4], 10, 64)
 	}
-	if err := errors.Join(err1, err2, err3); err != nil {
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return fmt.Errorf("%w: sample: %w", errUsage, err)
 	}
 	return play.Sample(args[0], f)

@@ -11,7 +11,7 @@
 //	limit 2m                                           what hasn't happened by then never does
 //	content image 16MiB                                a file that nobody can compress
 //	content next from image 5% changed                 the same with some of it overwritten
-//	content patch 2MiB priority urgent
+//	content patch 2MiB priority urgent                 for levels to be about; nodes have no word for it yet
 //
 //	at 0s                          publish image       by the publisher; or: publish image at NODE
 //	at 0s                          get image at all    a PLACE: all, a site, a node; several with commas

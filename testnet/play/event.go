@@ -132,8 +132,8 @@ func (p *parser) shaped(s shape, a Action, words []string) (_ Action, err error)
 			return a, errWant
 		}
 		a.Places, a.To = words[:1], words[2]
-		if m := p.s.members(words[0]); len(m) != 1 || m[0] != words[0] || !p.isSite(a.To) {
-			return a, errors.Join(errWant, err)
+		if !p.isNode(words[0]) || !p.isSite(a.To) {
+			return a, errWant
 		}
 		return a, nil
 	case ofSites:
@@ -174,7 +174,7 @@ func (p *parser) onContent(a Action, words []string) (_ Action, err error) {
 		return a, errWant
 	}
 	a.Places, err = p.places(words[2:])
-	if err == nil && a.Verb == "publish" && (len(a.Places) != 1 || !slices.Equal(p.s.members(a.Places[0]), a.Places)) {
+	if err == nil && a.Verb == "publish" && (len(a.Places) != 1 || !p.isNode(a.Places[0])) {
 		return a, errWant
 	}
 	return a, err

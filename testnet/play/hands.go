@@ -50,7 +50,8 @@ func (t *Tools) Close() {
 
 // Sample implements Hands.
 func (t *Tools) Sample(ctx context.Context, n box.Node, path string, f File) error {
-	_, err := tool(ctx, n, "sample", path, strconv.FormatInt(f.Size, 10), strconv.FormatUint(f.Seed, 10), strconv.FormatFloat(f.Changed, 'f', -1, 64)+"%")
+	_, err := tool(ctx, n, "sample", path, strconv.FormatInt(f.Size, 10), strconv.FormatUint(f.Seed, 10),
+		strconv.FormatFloat(f.Changed, 'f', -1, 64)+"%", strconv.FormatUint(f.Edit, 10))
 	return err
 }
 

@@ -97,7 +97,7 @@ func (e endless) Error() string { return string(e) }
 // figure returns what a level measures, in the level's unit. Of a measure of sites
 // without one, it is that of the branch that is worst.
 func (j judged) figure(l Level) (float64, error) {
-	if !measure(l.Measure).Site || l.Place != "" {
+	if !measure(l.Measure).Where.worst() || l.Place != "" {
 		return j.one(l)
 	}
 	worst, found, err := 0.0, false, error(nil)

@@ -64,6 +64,7 @@ func TestJudgeMeasures(t *testing.T) {
 		{"first image at branch-a-2 <= 1s", 10, ""},
 		{"copies at branch-a <= 1", 9.5 / 8, ""},
 		{"payload at branch-a <= 1", 9.0 / 8, ""},
+		{"payload at branch-a-2 <= 1", 3.0 / 8, ""},
 		{"copies <= 1", 9.5 / 8, ""},
 		{"mos >= 4", 3.9, ""},
 		{"uplink <= 1", 10.0 / 8, ""},

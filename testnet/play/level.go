@@ -45,30 +45,41 @@ type Measure struct {
 	Name    string
 	Units   []Unit
 	Content bool // may be of one content
-	Place   bool // may be of one place
-	Site    bool // that place is a site; without one, the branch that is worst counts
+	Where   where
 	What    string
 }
 
+// where is the place that a measure may be of.
+type where int
+
+const (
+	nowhere      where = iota
+	ofAny              // a site, a node, all; without one, all of them together
+	ofSite             // without one, the branch that is worst counts
+	ofSiteOrNode       // the same
+)
+
+func (w where) worst() bool { return w == ofSite || w == ofSiteOrNode }
+
 // Measures are all of them.
 var Measures = []Measure{
-	{"done", []Unit{Seconds, OfWire}, true, true, false, "from the first get at the place until the last copy is written there"},
-	{"first", []Unit{Seconds, OfWire}, true, true, false, "the same until the first copy is written"},
-	{"copies", []Unit{Plain}, true, true, true, "what nodes sent over the WAN into the site, on the wire, over the size of what was asked for there; of one content: from its publication on"},
-	{"payload", []Unit{Plain}, true, true, true, "what the site's nodes say they fetched over the WAN, over that size"},
-	{"uplink", []Unit{Plain}, true, false, false, "what nodes sent out of headquarters, on the wire, over the size of what was published"},
-	{"overhead", []Unit{Percent}, false, true, true, "what nodes sent into the site beyond what they fetched over the WAN: headers, hellos, lists, what was lost; of what they fetched"},
-	{"wasted", []Unit{Percent}, true, true, false, "what was fetched for nothing, of what was fetched"},
-	{"correct", []Unit{Every}, true, true, false, "gets that ended with 0 and a copy whose sha256 is right"},
-	{"wrong", []Unit{Plain}, true, true, false, "copies that are not what was published"},
-	{"stall", []Unit{Seconds}, true, true, false, "the longest time in which nothing arrived at the place while something was missing"},
-	{"resume", []Unit{Seconds}, true, true, false, "from the last start, thaw, plug, move or heal there until something arrives again"},
-	{"use", []Unit{Percent}, false, true, true, "what the site's nodes took of what others left of its link, while something was missing"},
-	{"kept", []Unit{Percent}, false, true, true, "what bulk traffic got, of what it gets alone"},
-	{"page", []Unit{OfAlone}, false, true, true, "how long a page takes, median"},
-	{"delay", []Unit{Seconds}, false, true, true, "what we add to the delay of voip, at p99"},
-	{"mos", []Unit{Plain}, false, true, true, "the mean opinion score of voip, 1 to 4.5"},
-	{"rss", []Unit{Bytes}, false, true, false, "the most memory that a node took"},
+	{"done", []Unit{Seconds, OfWire}, true, ofAny, "from the first get at the place until the last copy is written there"},
+	{"first", []Unit{Seconds, OfWire}, true, ofAny, "the same until the first copy is written"},
+	{"copies", []Unit{Plain}, true, ofSite, "what nodes sent over the WAN into the site, on the wire, over the size of what was asked for there; of one content: from its publication on"},
+	{"payload", []Unit{Plain}, true, ofSiteOrNode, "what the site's nodes, or a node, say they fetched over the WAN, over that size"},
+	{"uplink", []Unit{Plain}, true, nowhere, "what nodes sent out of headquarters, on the wire, over the size of what was published"},
+	{"overhead", []Unit{Percent}, false, ofSite, "what nodes sent into the site beyond what they fetched over the WAN: headers, hellos, lists, what was lost; of what they fetched"},
+	{"wasted", []Unit{Percent}, true, ofAny, "what was fetched for nothing, of what was fetched"},
+	{"correct", []Unit{Every}, true, ofAny, "gets that ended with 0 and a copy whose sha256 is right"},
+	{"wrong", []Unit{Plain}, true, ofAny, "copies that are not what was published"},
+	{"stall", []Unit{Seconds}, true, ofAny, "the longest time in which nothing arrived at the place while something was missing"},
+	{"resume", []Unit{Seconds}, true, ofAny, "from the last start, thaw, plug, move or heal there until something arrives again"},
+	{"use", []Unit{Percent}, false, ofSite, "what the site's nodes took of what others left of its link, while something was missing"},
+	{"kept", []Unit{Percent}, false, ofSite, "what bulk traffic got, of what it gets alone"},
+	{"page", []Unit{OfAlone}, false, ofSite, "how long a page takes, median"},
+	{"delay", []Unit{Seconds}, false, ofSite, "what we add to the delay of voip, at p99"},
+	{"mos", []Unit{Plain}, false, ofSite, "the mean opinion score of voip, 1 to 4.5"},
+	{"rss", []Unit{Bytes}, false, ofAny, "the most memory that a node took"},
 }
 
 func measure(name string) *Measure {

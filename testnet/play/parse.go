@@ -153,7 +153,7 @@ func (p *parser) link(words []string, who string, up, down *wan.Settings) error 
 func (p *parser) off(words []string) error {
 	names, err := p.places(words)
 	for _, n := range names {
-		if m := p.s.members(n); len(m) != 1 || m[0] != n {
+		if !p.isNode(n) {
 			err = errors.Join(err, fmt.Errorf("off: %s is no node", n))
 		}
 	}
@@ -194,6 +194,9 @@ func (p *parser) content(words []string) error {
 		if from == nil {
 			return p.noContent(words[1])
 		}
+		if from.From != "" {
+			return fmt.Errorf("content %s: %s is a changed copy itself; want one of %s, as in: content %[1]s from %[3]s %[4]s changed", c.Name, from.Name, from.From, words[2])
+		}
 		share, err := percent(words[2])
 		if err != nil {
 			return err
@@ -232,6 +235,8 @@ func (p *parser) places(words []string) ([]string, error) {
 }
 
 func (p *parser) isPlace(name string) bool { return len(p.s.members(name)) > 0 }
+
+func (p *parser) isNode(name string) bool { return slices.Equal(p.s.members(name), []string{name}) }
 
 func (p *parser) isSite(name string) bool { return slices.Contains(p.s.Plan(0).Sites(), name) }
 
@@ -287,11 +292,11 @@ func (p *parser) level(words []string) error {
 	}
 	if len(words) > 1 && words[0] == string(At) {
 		switch {
-		case !m.Place:
+		case m.Where == nowhere:
 			return fmt.Errorf("%s isn't of a place", m.Name)
 		case !p.isPlace(words[1]):
 			return p.noPlace(words[1])
-		case m.Site && !p.isSite(words[1]):
+		case m.Where.worst() && !p.isSite(words[1]) && !(m.Where == ofSiteOrNode && p.isNode(words[1])):
 			return fmt.Errorf("%s is of a site, and %s is none", m.Name, words[1])
 		}
 		l.Place, words = words[1], words[2:]

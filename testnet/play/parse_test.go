@@ -115,6 +115,7 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 		{head + "content Image 1MiB", "want a name of small letters"},
 		{head + "content two 1MB", `"1MB" is no size; want one as in 16MiB`},
 		{head + "content two from none 5% changed", `no content "none"`},
+		{head + "content two from image 5% changed\ncontent three from two 5% changed", "x.scenario:4: content three: two is a changed copy itself; want one of image"},
 		{head + "content two 1MiB priority high", `no priority "high"; there are urgent, normal, background`},
 		{head + "level dune <= 1s", `no measure "dune"; did you mean done?`},
 		{head + "level copies at branch-a-1 <= 1", "copies is of a site, and branch-a-1 is none"},

@@ -32,6 +32,7 @@ type File struct {
 	Size    int64
 	Seed    uint64
 	Changed float64 // percent that differs from the file of the same size and seed
+	Edit    uint64  // what differs is made of; another one makes another change
 }
 
 // Config is what Run needs.
@@ -123,7 +124,7 @@ func newPlayer(c Config) *player {
 	for i, x := range c.Scenario.Contents {
 		f := File{Size: x.Size, Seed: c.Seed + 1000*uint64(i+1), Changed: x.Changed}
 		if from := p.contents[x.From]; from != nil {
-			f.Seed = from.file.Seed
+			f.Seed, f.Edit = from.file.Seed, f.Seed
 		}
 		p.contents[x.Name] = &published{Content: x, file: f, ready: make(chan struct{})}
 	}
@@ -172,6 +173,9 @@ func (p *player) raise(ctx context.Context) error {
 		}
 	}
 	p.Say(-1, fmt.Sprintf("%d nodes at %d sites are up after %.1f s", count, len(p.sites), time.Since(began).Seconds()))
+	if slices.ContainsFunc(p.Scenario.Contents, func(c Content) bool { return c.Priority != "" }) {
+		p.Say(-1, "nodes have no word for priorities: all contents have one")
+	}
 	return p.samples(ctx)
 }
 

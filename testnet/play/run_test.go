@@ -1,10 +1,12 @@
 package play
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,11 +21,12 @@ import (
 
 // Machines of the box run this program for their tools.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 6 && os.Args[1] == "sample" {
+	if len(os.Args) == 7 && os.Args[1] == "sample" {
 		size, _ := strconv.ParseInt(os.Args[3], 10, 64)
 		seed, _ := strconv.ParseUint(os.Args[4], 10, 64)
 		changed, _ := strconv.ParseFloat(strings.TrimSuffix(os.Args[5], "%"), 64)
-		if err := Sample(os.Args[2], File{Size: size, Seed: seed, Changed: changed}); err != nil {
+		edit, _ := strconv.ParseUint(os.Args[6], 10, 64)
+		if err := Sample(os.Args[2], File{Size: size, Seed: seed, Changed: changed, Edit: edit}); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -37,6 +40,13 @@ func TestMain(m *testing.M) {
 		}
 		fmt.Println(d)
 		os.Exit(0)
+	}
+	if len(os.Args) == 2 && os.Args[1] == "mute" { // a server that never says that it listens
+		time.Sleep(time.Hour)
+	}
+	if len(os.Args) == 2 && os.Args[1] == "dying" {
+		fmt.Fprintln(os.Stderr, "the port is taken")
+		os.Exit(1)
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -112,7 +122,7 @@ level done at branch-b-1 <= 14s
 level copies at branch-a >= 1.99
 level payload at branch-a <= 2.01
 level stall at branch-a-2 >= 5s
-level stall at branch-a-2 <= 5.5s
+level stall at branch-a-2 <= 5.8s
 level resume at branch-b-1 <= 0.5s
 level rss <= 41MiB
 `
@@ -236,6 +246,26 @@ level resume at branch-a-1 <= 1s
 `, nil)
 	if v[0].Measured || v[0].Why != "nothing arrived after it" {
 		t.Errorf("%+v, want nothing arrived", v[0])
+	}
+}
+
+// Two changes of one content are two contents.
+func TestRunMakesEachChangeAnew(t *testing.T) {
+	sc, err := Parse("played", "branches 1, peers 1\ncontent v1 1MiB\ncontent v2 from v1 5% changed\ncontent v3 from v1 5% changed\nat 0s publish v1\nlevel rss <= 1GiB")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPlayer(Config{Scenario: sc, Enterprise: newFakeBox(sc.Plan(1)), Seed: 1})
+	var files [][]byte
+	for _, name := range []string{"v2", "v3"} {
+		path := filepath.Join(t.TempDir(), name)
+		if err := Sample(path, p.contents[name].file); err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, read(t, path))
+	}
+	if bytes.Equal(files[0], files[1]) {
+		t.Error("v2 and v3 are the same bytes")
 	}
 }
 

@@ -1,6 +1,7 @@
 package play
 
 import (
+	"encoding/binary"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -36,7 +37,11 @@ func edit(path string, f File) (err error) {
 			err = cerr
 		}
 	}()
-	fresh := rand.NewChaCha8([32]byte{byte(f.Seed), byte(f.Seed >> 8), 'e', 'd', 'i', 't'})
+	var seed [32]byte
+	copy(seed[:], "edit")
+	binary.LittleEndian.PutUint64(seed[8:], f.Seed)
+	binary.LittleEndian.PutUint64(seed[16:], f.Edit)
+	fresh := rand.NewChaCha8(seed)
 	part := int64(float64(f.Size) * f.Changed / 100 / (overwrites + 1))
 	if part == 0 {
 		return nil
