@@ -2,10 +2,13 @@ package play
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
+	"os/exec"
 	"strings"
 	"time"
 
@@ -26,6 +29,9 @@ func (t *Tools) Load(ctx context.Context, server, client box.Node, kind string, 
 	return parseFelt(text)
 }
 
+// starts is how long a server of the load generator may take until it listens.
+const starts = 30 * time.Second
+
 // serve starts the load generator's server on a machine unless it runs, and returns
 // its address.
 func (t *Tools) serve(ctx context.Context, n box.Node) (string, error) {
@@ -35,24 +41,38 @@ func (t *Tools) serve(ctx context.Context, n box.Node) (string, error) {
 	if t.servers[n.Name()] != nil {
 		return addr, nil
 	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(ctx)) // it outlives this load
-	cmd := n.Tool(ctx, "foreground", "serve", "--listen", addr)
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx)) // it outlives this load
+	cmd := n.Tool(serving, "foreground", "serve", "--listen", addr)
+	if err := t.listening(ctx, cmd, stop); err != nil {
+		return "", fmt.Errorf("%s: testnet foreground serve: %w", n.Name(), err)
+	}
+	t.servers[n.Name()] = stop
+	return addr, nil
+}
+
+// listening starts a server and returns once it listens, which its first line says. One
+// that doesn't in time is stopped.
+func (t *Tools) listening(ctx context.Context, cmd *exec.Cmd, stop func()) error {
+	var said bytes.Buffer // to be read once it ended
+	cmd.Stderr = &said
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
 	}
 	if err != nil {
 		stop()
-		return "", fmt.Errorf("%s: testnet foreground serve: %w", n.Name(), err)
+		return err
 	}
-	t.servers[n.Name()] = stop
-	// Its first line says that it listens.
-	_, err = bufio.NewReader(out).ReadString('\n')
-	t.ended.Go(func() { _ = cmd.Wait() }) // it is ended by Close
-	if err != nil {
-		return "", fmt.Errorf("%s: testnet foreground serve: it ended: %w", n.Name(), err)
+	ctx, cancel := context.WithTimeout(ctx, starts)
+	defer cancel()
+	defer context.AfterFunc(ctx, stop)()
+	if _, err = bufio.NewReader(out).ReadString('\n'); err == nil {
+		t.ended.Go(func() { _ = cmd.Wait() }) // it is ended by Close
+		return nil
 	}
-	return addr, nil
+	stop()
+	_ = cmd.Wait() // what it wrote says more
+	return fmt.Errorf("it ended before it listened: %w\n%s", errors.Join(err, ctx.Err()), &said)
 }
 
 // parseFelt reads what a run of the load generator wrote: its last line is the summary.

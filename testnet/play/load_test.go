@@ -1,8 +1,14 @@
 package play
 
 import (
+	"context"
+	"os"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/p2pnode/p2pnode/testnet/box"
 )
 
 func TestFeltIsReadFromTheLastLine(t *testing.T) {
@@ -17,5 +23,25 @@ func TestFeltIsReadFromTheLastLine(t *testing.T) {
 		if _, err := parseFelt(bad); err == nil {
 			t.Errorf("%q: no error", bad)
 		}
+	}
+}
+
+// A server that ends, or says nothing, holds nobody up, and what it said is told.
+func TestServersThatDoNotListenAreToldAndEnded(t *testing.T) {
+	for how, want := range map[string]string{"dying": "the port is taken", "mute": context.Canceled.Error()} {
+		ctx, cancel := context.WithCancel(t.Context())
+		if how == "mute" {
+			cancel()
+		}
+		serving, stop := context.WithCancel(t.Context())
+		cmd := exec.CommandContext(serving, os.Args[0], how)
+		err := NewTools(box.Plan{Branches: 1, Peers: 1}).listening(ctx, cmd, stop)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q in it", how, err, want)
+		}
+		if cmd.ProcessState == nil {
+			t.Errorf("%s: it still runs", how)
+		}
+		cancel()
 	}
 }
