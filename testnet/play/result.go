@@ -120,10 +120,17 @@ func Table(w io.Writer, results []Result) {
 		name := "`" + r.Scenario + "`"
 		for _, l := range r.Levels {
 			what := strings.ToLower(string(l.Outcome))
-			if l.Outcome == FallsShort {
+			switch l.Outcome {
+			case Fail:
+				what = "**fail**"
+			case FallsShort:
 				what = "**falls short**: " + l.Short
 			}
 			fmt.Fprintf(w, "| %s | %s | %s | %s | %s |\n", name, l.Level, l.want(), l.figure(), what)
+			name = ""
+		}
+		for _, t := range r.Troubles {
+			fmt.Fprintf(w, "| %s | | | | **fail**: %s |\n", name, strings.ReplaceAll(strings.Join(strings.Fields(t), " "), "|", `\|`))
 			name = ""
 		}
 	}
