@@ -347,6 +347,11 @@ func (p *parser) whole() {
 			bad("nobody publishes %s; want a line as in: at 0s publish %s", c, c)
 		}
 	}
+	for _, n := range p.s.Off {
+		if p.s.does("get", n) && !p.s.does("start", n) && !p.s.does("restart", n) {
+			bad("%s is off and gets something; want a line as in: at 5s start %s", n, n)
+		}
+	}
 }
 
 // unknown returns an error that says what is known, and what may have been meant.

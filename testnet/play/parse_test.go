@@ -35,7 +35,7 @@ at 6s freeze branch-a-3
 at 8s thaw branch-a-3
 at 8s unplug branch-a-3
 at 9s plug branch-a-3
-at 9s restart operator
+at 9s restart operator, branch-a-5, branch-b-5
 at 9s stop hq
 at 2s bulk at branch-b for 10s
 at 2s voip at branch-b for 10s
@@ -130,6 +130,7 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 		{head + "at 0s publish image\nat 1s publish image\nlevel correct = all", "line 4: image is published twice"},
 		{head + "at 0s get image at all\nlevel correct = all", "nobody publishes image"},
 		{head + "at 5m publish image\nlevel correct = all", "line 3: 5m0s is later than the limit of 2m0s"},
+		{head + "off branch-a-1\nat 0s publish image\nat 0s get image at all\nlevel correct = all", "branch-a-1 is off and gets something; want a line as in: at 5s start branch-a-1"},
 		{head + "at 0s publish image", "nothing happens, or nothing has to hold"},
 		{head + "at 0s publish \x01", "it isn't text"},
 	} {

@@ -213,7 +213,7 @@ level correct = all
 // Whoever runs it may end it: nothing goes on behind it.
 func TestRunEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sc, err := Parse("played", killed[:strings.Index(killed, "content")]+"content image 1GiB\nat 0s publish image\nat 0s get image at all\nlevel correct = all\n")
+		sc, err := Parse("played", killed[:strings.Index(killed, "content")]+"content image 1GiB\nat 0s publish image\nat 0s get image at branch-a\nlevel correct = all\n")
 		if err != nil {
 			t.Fatal(err)
 		}

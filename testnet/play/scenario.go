@@ -131,6 +131,13 @@ func (s *Scenario) members(place string) []string {
 	return names
 }
 
+// does reports whether an event does something to a node, alone or with others.
+func (s *Scenario) does(verb, node string) bool {
+	return slices.ContainsFunc(s.Events, func(e Event) bool {
+		return e.Do.Verb == verb && slices.ContainsFunc(e.Do.Places, func(place string) bool { return slices.Contains(s.members(place), node) })
+	})
+}
+
 // site returns where a node stands at the beginning, or a site's own name.
 func (s *Scenario) site(place string) string {
 	for _, p := range s.Plan(0).Places() {
