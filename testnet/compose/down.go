@@ -45,6 +45,9 @@ const passes = 20
 func Down(ctx context.Context) (Removal, error) {
 	var all Removal
 	var last error
+	if _, err := engine(ctx, answers); err != nil {
+		return all, fmt.Errorf("take the testnet away: %w", err)
+	}
 	for range passes {
 		r, err := down(ctx)
 		all.Containers += r.Containers

@@ -59,6 +59,17 @@ func TestAnEngineThatHangsIsNotWaitedFor(t *testing.T) {
 	}
 }
 
+func TestDownWithoutDockerSaysWhatIsMissing(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	if _, err := Down(t.Context()); err == nil || !strings.Contains(err.Error(), "install Docker Engine") {
+		t.Errorf("%v; want what to install", err)
+	}
+	engineThat(t, "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
+	if _, err := Down(t.Context()); err == nil || !strings.Contains(err.Error(), "is it running") {
+		t.Errorf("%v; want a question", err)
+	}
+}
+
 // Whoever kills a node and hears nothing of an error takes it for dead.
 func TestNodesOfAnEngineThatDoesNotAnswerAreNotStopped(t *testing.T) {
 	engineThat(t, "echo no answer >&2; exit 1")

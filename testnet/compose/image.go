@@ -14,7 +14,7 @@ import (
 	"runtime/debug"
 )
 
-//go:embed image/Dockerfile image/.dockerignore image/empty/.keep
+//go:embed image/Dockerfile image/.dockerignore all:image/empty
 var imageFiles embed.FS
 
 // folders for building begin with it, below the system's for temporary files.
