@@ -53,7 +53,7 @@ func Up(ctx context.Context, s Setup, say func(format string, args ...any)) (_ *
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 		defer cancel()
 		removed, derr := Down(clean)
-		if err = errors.Join(err, derr); derr == nil {
+		if err = errors.Join(err, derr); derr == nil && removed != (Removal{}) {
 			say("taken away again: %v", removed)
 		}
 	}()
