@@ -165,6 +165,20 @@ func TestServerAnswers(t *testing.T) {
 	}
 }
 
+// A server that was closed under it ends, and doesn't ask a dead socket for ever.
+func TestServeEndsWhenItIsClosed(t *testing.T) {
+	s, err := Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Serve(t.Context()); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("%v, want %v", err, net.ErrClosed)
+	}
+}
+
 func TestRunSaysWhatIsWrong(t *testing.T) {
 	for _, c := range []struct {
 		cfg  Config

@@ -164,6 +164,9 @@ func (s *Server) answer(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return talking.Wait()
 			}
+			if errors.Is(err, net.ErrClosed) {
+				return fmt.Errorf("answer calls: %w", err)
+			}
 			continue // an error of an earlier packet
 		}
 		p, err := parsePacket(buf[:n])

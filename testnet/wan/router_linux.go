@@ -96,7 +96,14 @@ func (r *Router) Close() error {
 
 // listenControl listens where an earlier router may have left its socket.
 func listenControl(path string) (net.Listener, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	there, err := os.Lstat(path)
+	if err == nil {
+		if there.Mode().Type() != fs.ModeSocket {
+			return nil, fmt.Errorf("listen for control: %s is there and no socket; give another path", path)
+		}
+		err = os.Remove(path)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("listen for control: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
