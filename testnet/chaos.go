@@ -138,10 +138,10 @@ func (f chaosFlags) breakCompose(ctx context.Context) error {
 
 // breakSpaces makes a testnet of namespaces, breaks it and takes it away.
 func (f chaosFlags) breakSpaces(ctx context.Context, t chaos.Timeline) (rec chaos.Record, err error) {
-	if err := spaces.Reap(); err != nil {
+	if _, err := spaces.Reap(); err != nil {
 		return rec, err
 	}
-	dir, err := os.MkdirTemp("", "p2pnode-chaos-")
+	dir, err := spaces.TempDir()
 	if err != nil {
 		return rec, err
 	}

@@ -122,10 +122,10 @@ func (s *stage) play(ctx context.Context, names []string, out io.Writer) (err er
 		return err
 	}
 	// What a run that was killed left behind has no owner.
-	if err := spaces.Reap(); err != nil {
+	if _, err := spaces.Reap(); err != nil {
 		return err
 	}
-	tmp, err := os.MkdirTemp("", "tn-") // short: sockets lie below it
+	tmp, err := spaces.TempDir()
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ type fakeBox struct {
 
 // wrong is what a fakeBox does wrong, once or on one node.
 type wrong struct {
-	digest, corrupt, bad, hang, crash, panics, code, left, goroutines, memory, descriptors, start, lost bool
+	digest, corrupt, bad, hang, crash, panics, code, left, goroutines, memory, descriptors, start, lost, unread, verb bool
 }
 
 const fakeRate = 8 << 20 // bytes a second
@@ -196,7 +196,13 @@ func (n *fakeNode) Ask(ctx context.Context, verb ...string) (scenario.Answer, er
 			return "{}\n"
 		})
 	}
+	if n.box.wrong.verb && n.Name() == "branch-a-2" {
+		return scenario.Answer{Code: 1, Stderr: "something failed"}, nil
+	}
 	return n.work(ctx, 500*time.Millisecond, func() string {
+		if n.box.wrong.unread {
+			return "{}\n"
+		}
 		if n.box.wrong.bad && n.Name() == "branch-a-2" {
 			return `{"type":"summary","checked_bytes":1000,"bad_blocks":2}` + "\n"
 		}

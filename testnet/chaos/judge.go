@@ -77,6 +77,9 @@ func kept(r Record) Verdict {
 			against = append(against, fmt.Sprintf("%s: %d bad", c.at(), c.Bad))
 		}
 	}
+	if read == 0 {
+		against = append(against, "nothing was hashed")
+	}
 	return verdict("all that is kept is right", against, "%d MiB hashed", read>>20)
 }
 

@@ -85,6 +85,8 @@ func TestInvariantsBreak(t *testing.T) {
 		"digest":      {wrong{digest: true}, []string{"every copy is right"}},
 		"corrupt":     {wrong{corrupt: true}, []string{"nothing wrong was served"}},
 		"bad":         {wrong{bad: true}, []string{"all that is kept is right"}},
+		"unread":      {wrong{unread: true}, []string{"all that is kept is right"}},
+		"verb":        {wrong{verb: true}, []string{"other verbs do, too"}},
 		"hang":        {wrong{hang: true}, []string{"gets end well, or with a clear error"}},
 		"code":        {wrong{code: true}, []string{"gets end well, or with a clear error"}},
 		"crash":       {wrong{crash: true}, []string{"no process crashes"}},

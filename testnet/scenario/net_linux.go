@@ -34,17 +34,17 @@ func NewNet() (*Net, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("make network namespaces: only root can")
 	}
-	if err := Reap(); err != nil {
+	if _, err := Reap(); err != nil {
 		return nil, err
 	}
 	return &Net{prefix: fmt.Sprintf("%s%d-%d-", netPrefix, os.Getpid(), nets.Add(1))}, nil
 }
 
-// Reap removes the namespaces of processes that are gone.
-func Reap() error {
+// Reap removes the namespaces of processes that are gone, and returns how many.
+func Reap() (n int, err error) {
 	entries, err := os.ReadDir("/run/netns")
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("look for old namespaces: %w", err)
+		return 0, fmt.Errorf("look for old namespaces: %w", err)
 	}
 	for _, e := range entries {
 		rest, ours := strings.CutPrefix(e.Name(), netPrefix)
@@ -55,10 +55,11 @@ func Reap() error {
 		}
 		// Another process may be reaping too.
 		if err := ip("netns", "del", e.Name()); err != nil && exists("/run/netns/"+e.Name()) {
-			return err
+			return n, err
 		}
+		n++
 	}
-	return nil
+	return n, nil
 }
 
 func exists(path string) bool {

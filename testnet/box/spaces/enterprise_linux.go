@@ -136,8 +136,16 @@ func (e *Enterprise) end() error {
 	return errors.Join(errs...)
 }
 
-// Reap removes what processes that were killed left behind.
-func Reap() error { return scenario.Reap() }
+// Reap removes what commands that were killed left behind, and returns how many
+// namespaces and folders that were.
+func Reap() (removed int, err error) {
+	spaces, err := scenario.Reap()
+	if err != nil {
+		return spaces, err
+	}
+	folders, err := reapTemp()
+	return spaces + folders, err
+}
 
 // tokens are the publisher's invitations, one for all endpoints of a site.
 type tokens struct {

@@ -96,7 +96,7 @@ func newRouter(ctx context.Context, space *scenario.Space, cfg Config, site stri
 	name := "link-" + site + ".sock"
 	r := &router{site: site, said: &strings.Builder{}, socket: filepath.Join(cfg.Dir, name)}
 	if len(r.socket) > maxSocket {
-		if r.scratch, err = os.MkdirTemp("", "p2pnode-link-"); err != nil {
+		if r.scratch, err = TempDir(); err != nil {
 			return nil, fmt.Errorf("link of %s: %w", site, err)
 		}
 		r.socket = filepath.Join(r.scratch, name)

@@ -82,7 +82,7 @@ func TestNetKilledCommandLeavesNothing(t *testing.T) {
 	if len(namespaces(t, pid)) == 0 {
 		t.Error("it had no namespaces")
 	}
-	if err := Reap(); err != nil {
+	if _, err := Reap(); err != nil {
 		t.Fatal(err)
 	}
 	if names := namespaces(t, pid); len(names) > 0 {
