@@ -243,7 +243,7 @@ func (e *Enterprise) Close() error {
 	for site := range e.Sites {
 		e.Net.Part(0, site)
 	}
-	for began := time.Now(); len(e.Heard.Find("announcing in the DHT", time.Time{})) < e.started() && time.Since(began) < time.Minute; {
+	for began := time.Now(); e.homeless() > 0 && time.Since(began) < time.Minute; {
 		time.Sleep(time.Second)
 	}
 	var wg sync.WaitGroup
@@ -256,11 +256,15 @@ func (e *Enterprise) Close() error {
 	return errors.Join(errs...)
 }
 
-// started returns how many delegates run.
-func (e *Enterprise) started() int {
+// homeless returns how many of the delegates that run found nobody in the DHT yet.
+func (e *Enterprise) homeless() int {
+	home := make(map[string]bool)
+	for _, l := range e.Heard.Find("announcing in the DHT", time.Time{}) {
+		home[l.Node] = true
+	}
 	n := 0
 	for site := range e.Sites {
-		if d := e.Delegate(site); d != nil && d.cancel != nil {
+		if d := e.Delegate(site); d != nil && d.cancel != nil && !home[d.Name] {
 			n++
 		}
 	}

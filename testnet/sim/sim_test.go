@@ -107,14 +107,24 @@ func (s *tale) strangersGetNothing() {
 	if who := s.peers(foreign); len(who) > 0 {
 		s.Errorf("seed %d: a member of another enterprise is connected to %v", s.Seed, who)
 	}
-	refused, err := s.Delegate(site).API().Refusals(s.Context())
-	if err != nil || len(refused) == 0 {
-		s.Errorf("seed %d: the delegate refused %d, %v", s.Seed, len(refused), err)
-	}
+	s.refused(s.Delegate(site), stock.ID().String(), foreign.ID())
 	if err := foreign.stop(); err != nil {
 		s.Error(err)
 	}
 	s.report("strangers", "a stock host and a foreign member got nothing")
+}
+
+// refused: a node turned each of some peers away, and says so.
+func (s *tale) refused(by *Node, peers ...string) {
+	said, err := by.API().Refusals(s.Context())
+	if err != nil {
+		s.Fatal(err)
+	}
+	for _, p := range peers {
+		if !slices.ContainsFunc(said, func(r api.Refusal) bool { return r.Peer == p }) {
+			s.Errorf("seed %d: %s doesn't say that it refused %s: %+v", s.Seed, by.Name, p, said)
+		}
+	}
 }
 
 // outsider plugs in a node that isn't of the enterprise.
@@ -182,7 +192,7 @@ func (s *tale) handedToOneReachesAll() {
 	s.Net.Part(2, 0)
 	s.Net.Part(0, hands)
 	healed := time.Now()
-	took := s.enforced(10*time.Minute, healed, s.members(func(n *Node) bool { return inside(n) }))
+	took := s.enforced(time.Minute, healed, s.members(func(n *Node) bool { return inside(n) }))
 	out := s.until(10*time.Second, "the revoked is disconnected", func() bool { return len(s.peers(gone)) == 0 })
 	s.report("handed to one site", "after a cut, known to %d: %s; the revoked was out %s later", len(took), took, out)
 

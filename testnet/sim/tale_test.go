@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -60,7 +62,8 @@ type tale struct {
 
 	random *rand.Rand
 	began  time.Time
-	gone   []*Node // were revoked
+	gone   []*Node           // were revoked
+	texts  map[string][]byte // of what was published, by name
 }
 
 // tell runs a tale in virtual time.
@@ -81,7 +84,7 @@ func tell(t *testing.T, story func(*tale)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &tale{T: t, Enterprise: e, random: rand.New(rand.NewPCG(plan.Seed, 7)), began: began}
+		s := &tale{T: t, Enterprise: e, random: rand.New(rand.NewPCG(plan.Seed, 7)), began: began, texts: map[string][]byte{}}
 		s.report("joined", "%d nodes on %d sites after %s", plan.Sites*plan.PerSite, plan.Sites, s.since(began))
 		story(s)
 		s.reportTraffic()
@@ -109,7 +112,7 @@ func (s *tale) reportTraffic() {
 		s.report(Class(c).String()+" packets", "between sites %d of %d kB together, on LANs %d of %d kB", up[c].Packets, up[c].Bytes/1000, lan[c].Packets, lan[c].Bytes/1000)
 	}
 	hub := s.Net.Site(0).Tally()
-	s.report("links", "%d packets dropped, %d lost; %d kB from the issuer's site, %d kB to it", dropped, lost, hub.Up.Total()/1000, hub.Down.Total()/1000)
+	s.report("links", "%d packets dropped, %d lost, %d for nobody; %d kB from the issuer's site, %d kB to it", dropped, lost, s.Net.nowhere.Load(), hub.Up.Total()/1000, hub.Down.Total()/1000)
 }
 
 func (s *tale) since(t time.Time) time.Duration { return time.Since(t).Round(time.Millisecond) }
@@ -171,13 +174,22 @@ func (s *tale) publish(name string, size int) {
 	if _, err := s.Issuer().API().Add(s.Context(), api.AddRequest{Paths: []string{file}, Name: name, Version: "1"}, nil); err != nil {
 		s.Fatal(err)
 	}
+	s.texts[name] = b
 }
 
-// get brings a content to a node, and returns how long that took.
+// get brings a content to a node, and returns how long that took. What came is what
+// was published, or it is an error.
 func (s *tale) get(n *Node, name string) (time.Duration, error) {
-	began := time.Now()
-	_, err := n.API().Get(s.Context(), api.GetRequest{Ref: name, Output: filepath.Join(n.Dir, name), Link: true}, nil)
-	return time.Since(began), err
+	began, out := time.Now(), filepath.Join(n.Dir, name)
+	if _, err := n.API().Get(s.Context(), api.GetRequest{Ref: name, Output: out, Link: true}, nil); err != nil {
+		return 0, err
+	}
+	took := time.Since(began)
+	b, err := os.ReadFile(out)
+	if err == nil && !bytes.Equal(b, s.texts[name]) {
+		err = fmt.Errorf("%s has %d bytes as %s that aren't those published", n.Name, len(b), name)
+	}
+	return took, err
 }
 
 // A spread is how long something took to come to many.
