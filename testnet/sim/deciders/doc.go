@@ -21,6 +21,9 @@
 //     the other. Ports are taken to be faster than WAN links.
 //   - Maps of what a node has are told exchange.Spread after a change, and half a
 //     round trip later far away. They, requests and block lists take no bytes.
+//   - Who comes or goes is known to all concerned at once, with no dial and no wait
+//     until it is missed: what churn costs is more.
+//   - What comes behind a cancel has used the links and is thrown away, as nodes do.
 //   - Hashing and disks take no time, and no block is ever wrong.
 //   - In sites that aren't among Plan.Full, a node sees its neighbours as one
 //     source, Neighbours, that has whatever one of them has. Who of them sends is

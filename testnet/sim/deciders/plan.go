@@ -42,7 +42,7 @@ type Plan struct {
 	Flight   int            // bytes that a connection has on the way at most; two blocks at least
 
 	Wish   []time.Duration // when each node begins to want the content
-	Absent []Absence       // in order of From
+	Absent []Absence       // those of one node in order, none overlap
 
 	Near int // neighbours of which a node knows, in sites that are Full
 	Far  int // nodes of other sites that it is in touch with, beside the publisher
@@ -171,10 +171,18 @@ func (p *Plan) check() error {
 	if p.Port <= 0 || p.Tick <= 0 || p.Limit <= 0 {
 		return errors.New("plan: Port, Tick and Limit are required")
 	}
+	until := make(map[int32]time.Duration, len(p.Absent)) // when a node is back the last time
 	for _, a := range p.Absent {
-		if a.Node < 0 || a.Node >= next || a.From < p.Wish[a.Node] || a.Until <= a.From {
+		if a.Node < 0 || a.Node >= next {
+			return fmt.Errorf("plan: node %d is absent, of %d", a.Node, next)
+		}
+		if a.From < p.Wish[a.Node] || a.Until <= a.From {
 			return fmt.Errorf("plan: node %d is absent from %v until %v, and wishes at %v", a.Node, a.From, a.Until, p.Wish[a.Node])
 		}
+		if last, ok := until[a.Node]; ok && a.From <= last {
+			return fmt.Errorf("plan: node %d is absent from %v, and was until %v: wants those of a node in order, and none that overlap", a.Node, a.From, last)
+		}
+		until[a.Node] = a.Until
 	}
 	return nil
 }

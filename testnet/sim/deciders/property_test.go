@@ -56,6 +56,12 @@ func TestRunsKeepTheRules(t *testing.T) {
 		if want := int64((len(p.Wish) - 1) * p.Chunks * p.Blocks); r.Fresh != want {
 			t.Errorf("%d blocks were missing, %d came", want, r.Fresh)
 		}
+		if first := s.carried(0); first != r.Sent {
+			t.Errorf("%d blocks sent, links out of nodes and sites carried %d", r.Sent, first)
+		}
+		if last, want := s.carried(1), r.Fresh+r.Again+r.Late+r.Lost; last < want || last > r.Sent {
+			t.Errorf("%d blocks came of %d sent, links in carried %d", want, r.Sent, last)
+		}
 		for i, l := range s.links {
 			if busy := time.Duration(l.served) * l.block; busy > s.now+l.block {
 				t.Errorf("link %d carried for %v in %v", i, busy, s.now)
@@ -80,6 +86,15 @@ func TestRunsKeepTheRules(t *testing.T) {
 			t.Errorf("the same plan gave\n%+v\nand\n%+v", r, again)
 		}
 	})
+}
+
+// carried counts the blocks on all links in one direction: 0 for out, 1 for in.
+func (s *sim) carried(direction int) int64 {
+	var sum int64
+	for i := direction; i < len(s.links); i += 2 {
+		sum += s.links[i].served
+	}
+	return sum
 }
 
 func TestHeapKeepsTheOrder(t *testing.T) {

@@ -64,7 +64,7 @@ func (s *sim) result() *Result {
 	slices.Sort(r.Done)
 	if len(took) > 0 {
 		r.First, r.Last = took[0], took[len(took)-1]
-		r.Median, r.Most95 = took[len(took)/2], took[len(took)*95/100]
+		r.Median, r.Most95 = percentile(took, 50), percentile(took, 95)
 	}
 	blocks := float64(s.plan.Chunks * s.plan.Blocks)
 	for i := 1; i < len(s.sites); i++ {
@@ -75,6 +75,12 @@ func (s *sim) result() *Result {
 	r.Uplink = float64(s.links[s.wan(0)].served) / blocks
 	r.Waste = float64(s.tally.Again+s.tally.Late) / blocks / float64(len(s.nodes)-1)
 	return r
+}
+
+// percentile returns the least of some sorted times that at least p percent of them
+// don't exceed (nearest rank).
+func percentile(sorted []time.Duration, p int) time.Duration {
+	return sorted[(len(sorted)*p+99)/100-1]
 }
 
 // A Bound is the least there can be, for wishes that come all at once.

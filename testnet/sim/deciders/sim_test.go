@@ -245,3 +245,38 @@ func TestSplitBringsFewerCopies(t *testing.T) {
 		t.Errorf("split %v\ntoday %v", split, today)
 	}
 }
+
+func TestAbsencesOfANodeDontOverlap(t *testing.T) {
+	at := func(from, until time.Duration) Absence { return Absence{1, from * time.Second, until * time.Second} }
+	for _, c := range []struct {
+		absent []Absence
+		ok     bool
+	}{
+		{[]Absence{at(1, 2), at(3, 4)}, true},
+		{[]Absence{at(1, 9), at(3, 4)}, false},
+		{[]Absence{at(3, 4), at(1, 2)}, false},
+		{[]Absence{at(3, 3)}, false},
+		{[]Absence{{Node: 9, Until: time.Second}}, false},
+	} {
+		p := star(100*mbit, 100*mbit)
+		p.Absent = c.absent
+		if err := p.check(); (err == nil) != c.ok {
+			t.Errorf("%v: %v", c.absent, err)
+		}
+	}
+}
+
+func TestPercentilesAreNearestRanks(t *testing.T) {
+	var ten []time.Duration
+	for i := range 10 {
+		ten = append(ten, time.Duration(i+1))
+	}
+	for p, want := range map[int]time.Duration{50: 5, 90: 9, 95: 10, 100: 10} {
+		if got := percentile(ten, p); got != want {
+			t.Errorf("%d %% of 1 to 10: %d, want %d", p, got, want)
+		}
+	}
+	if got := percentile(ten[:1], 50); got != 1 {
+		t.Errorf("of one: %d", got)
+	}
+}

@@ -87,7 +87,8 @@ func (s *sim) off(n int32) {
 	}
 }
 
-// meet makes node n know k more nodes of other sites.
+// meet draws k nodes for node n to know: as many of them as are of other sites and
+// new to it are.
 func (s *sim) meet(n int32, k int) {
 	if len(s.sites) == 2 || n == Publisher {
 		return // there are none

@@ -10,7 +10,8 @@ import (
 // split is today with one thing changed: of what other sites have, a node sees only
 // the chunks that it carries for its site. Who carries a chunk is drawn by hash
 // among the nodes of the site that are on (rendezvous hashing), and all are taken
-// to know at once who is. It is the plainest way to share the work of a site, and
+// to know who is from their next Tick on; until then they bring nothing. It is the
+// plainest way to share the work of a site, and
 // shows how a decider stands in front of another one.
 type split struct {
 	Decider

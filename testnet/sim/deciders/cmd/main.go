@@ -96,7 +96,11 @@ func (q *question) rows(s deciders.Shape, p deciders.Policy, out io.Writer) erro
 			float64(r.Moments)/1e6, time.Since(began).Seconds())
 		s.Seed++
 		if i == 0 && q.plot != "" {
-			q.curves = append(q.curves, curve(fmt.Sprintf("%s %d x %d", p.Name, s.Sites, s.Nodes), r, s.Sites*s.Nodes))
+			name := fmt.Sprintf("%s %d x %d", p.Name, s.Sites, s.Nodes)
+			if len(q.chunks) > 1 {
+				name += fmt.Sprintf(", %d chunks", s.Chunks)
+			}
+			q.curves = append(q.curves, curve(name, r, s.Sites*s.Nodes))
 		}
 	}
 	return nil
@@ -166,6 +170,14 @@ func parse(args []string) (*question, error) {
 	}
 	if f.NArg() > 0 {
 		return nil, fmt.Errorf("what is %q for? All is told by flags: see -h", f.Arg(0))
+	}
+	if q.runs < 1 {
+		return nil, fmt.Errorf("-runs %d: wants 1 or more", q.runs)
+	}
+	for name, share := range map[string]float64{"late": s.Late, "churn": s.Churn} {
+		if !(share >= 0 && share <= 1) {
+			return nil, fmt.Errorf("-%s %v: wants a share, 0 to 1", name, share)
+		}
 	}
 	return q, nil
 }

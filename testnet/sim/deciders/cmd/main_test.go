@@ -23,7 +23,7 @@ func TestEachCombinationHasARow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"today 2 x 2", "mesh 3 x 2"} {
+	for _, name := range []string{"today 2 x 2, 3 chunks", "today 2 x 2, 5 chunks", "mesh 3 x 2, 5 chunks"} {
 		if !bytes.Contains(svg, []byte(name)) {
 			t.Errorf("no line of %s in the plot", name)
 		}
@@ -31,7 +31,7 @@ func TestEachCombinationHasARow(t *testing.T) {
 }
 
 func TestMistakesAreNamed(t *testing.T) {
-	for _, args := range [][]string{{"-policy", "best"}, {"-sites", "0"}, {"-nodes", "2,"}, {"today"}, {"-blocks", "65"}, {"-policy", "mesh", "-churn", "1"}} {
+	for _, args := range [][]string{{"-policy", "best"}, {"-sites", "0"}, {"-nodes", "2,"}, {"today"}, {"-blocks", "65"}, {"-runs", "0"}, {"-late", "2"}, {"-churn", "-0.1"}, {"-churn", "NaN"}, {"-policy", "mesh", "-churn", "1"}} {
 		if err := run(args, &bytes.Buffer{}); err == nil {
 			t.Errorf("%q was taken", args)
 		}
