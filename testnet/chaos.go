@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/p2pnode/p2pnode/bandwidth"
@@ -197,9 +198,24 @@ type chaosResult struct {
 	Timeline string          `json:"timeline"`
 }
 
+// judge leaves out what isn't judged: the race detector keeps a history of memory
+// in memory.
+func (f chaosFlags) judge(t chaos.Timeline, rec chaos.Record) []chaos.Verdict {
+	return slices.DeleteFunc(chaos.Judge(t, rec), func(v chaos.Verdict) bool { return f.race && v.Name == chaos.Memory })
+}
+
+// again is the command that runs a timeline once more.
+func (f chaosFlags) again(t chaos.Timeline) string {
+	text := fmt.Sprintf("go run ./testnet chaos --seed %d --minutes %g --sites %d --peers %d --on %s", t.Box.Seed, f.minutes, t.Box.Branches, t.Box.Peers, f.on)
+	if f.race {
+		text += " --race"
+	}
+	return text
+}
+
 // report writes the verdicts, and is an error if one of them is FAIL.
 func (f chaosFlags) report(t chaos.Timeline, rec chaos.Record) error {
-	verdicts := chaos.Judge(t, rec)
+	verdicts := f.judge(t, rec)
 	talk, pass := f.talk(), chaos.Passed(verdicts)
 	text, err := json.MarshalIndent(chaosResult{t.Box.Seed, f.minutes, t.Box.Branches, t.Box.Peers, len(t.Faults), pass, verdicts, t.String()}, "", "  ")
 	if err != nil {
@@ -221,7 +237,7 @@ func (f chaosFlags) report(t chaos.Timeline, rec chaos.Record) error {
 		return err
 	}
 	if !pass {
-		return fmt.Errorf("chaos: an invariant broke; the same again: go run ./testnet chaos --seed %d --minutes %g --sites %d --peers %d --on %s", t.Box.Seed, f.minutes, t.Box.Branches, t.Box.Peers, f.on)
+		return fmt.Errorf("chaos: an invariant broke; the same again: %s", f.again(t))
 	}
 	return nil
 }

@@ -27,17 +27,18 @@ type fakeBox struct {
 	links map[string]*fakeLink
 	files map[string]string // path to digest
 	gets  int
+	began time.Time
 }
 
 // wrong is what a fakeBox does wrong, once or on one node.
 type wrong struct {
-	digest, corrupt, bad, hang, crash, panics, code, left, goroutines, memory, descriptors, start, lost, unread, verb bool
+	digest, corrupt, bad, hang, crash, panics, code, left, goroutines, memory, descriptors, start, lost, unread, verb, never, gone, scrolled, unfetched bool
 }
 
 const fakeRate = 8 << 20 // bytes a second
 
 func newFakeBox(p box.Plan, w wrong) *fakeBox {
-	b := &fakeBox{plan: p, wrong: w, links: map[string]*fakeLink{}, files: map[string]string{}}
+	b := &fakeBox{plan: p, wrong: w, links: map[string]*fakeLink{}, files: map[string]string{}, began: time.Now()}
 	for _, site := range p.Sites() {
 		up, down := Links(p, site)
 		b.links[site] = &fakeLink{set: [2]wan.Settings{up, down}, box: b}
@@ -65,7 +66,8 @@ func (b *fakeBox) Logs() string {
 	var all strings.Builder
 	for i, n := range b.nodes {
 		fmt.Fprintf(&all, "--- %s\nsays nothing\n", n.Name())
-		if b.wrong.panics && i == 3 {
+		// A panic that scrolled is seen in the midst of the faults only.
+		if b.wrong.panics && i == 3 || b.wrong.scrolled && i == 4 && time.Since(b.began) < time.Minute {
 			fmt.Fprintf(&all, "http: panic serving 1.2.3.4: oh\n")
 		}
 	}
@@ -167,6 +169,9 @@ func (n *fakeNode) Usage(context.Context) (box.Usage, error) {
 	u := box.Usage{RSS: 40 << 20, Goroutines: 100, Descriptors: 30}
 	n.box.mu.Lock()
 	defer n.box.mu.Unlock()
+	if !n.up {
+		return u, errors.New("it doesn't run")
+	}
 	if w := n.box.wrong; n.box.gets > len(n.box.nodes) && n.Name() == "operator" {
 		if w.goroutines {
 			u.Goroutines += 11
@@ -195,6 +200,9 @@ func (n *fakeNode) Ask(ctx context.Context, verb ...string) (scenario.Answer, er
 			}
 			return "{}\n"
 		})
+	}
+	if n.box.wrong.gone && verb[1] == "stat" && n.Name() == "branch-b-2" { // the end of the run
+		return scenario.Answer{}, n.do("crash", true, func() { n.up = false })
 	}
 	if n.box.wrong.verb && n.Name() == "branch-a-2" {
 		return scenario.Answer{Code: 1, Stderr: "something failed"}, nil
@@ -237,6 +245,9 @@ func (n *fakeNode) work(ctx context.Context, takes time.Duration, answer func() 
 
 func (n *fakeNode) get(ctx context.Context, verb []string) (scenario.Answer, error) {
 	b := n.box
+	if b.wrong.never {
+		return scenario.Answer{Code: exitNotFound, Stderr: "nobody has it"}, nil
+	}
 	b.mu.Lock()
 	b.gets++
 	number := b.gets - len(b.nodes)
@@ -282,7 +293,11 @@ func (n *fakeNode) get(ctx context.Context, verb []string) (scenario.Answer, err
 	if number == 5 && b.wrong.corrupt {
 		corrupt = 17
 	}
-	return scenario.Answer{Stdout: fmt.Sprintf(`{"type":"summary","from_bytes":{"lan":5},"wasted":{"corrupt_bytes":%d}}`+"\n", corrupt)}, nil
+	fetched := 5
+	if b.wrong.unfetched {
+		fetched = 0
+	}
+	return scenario.Answer{Stdout: fmt.Sprintf(`{"type":"summary","from_bytes":{"lan":%d},"wasted":{"corrupt_bytes":%d}}`+"\n", fetched, corrupt)}, nil
 }
 
 func (n *fakeNode) wait(ctx context.Context, d time.Duration) {

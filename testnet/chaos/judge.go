@@ -26,12 +26,15 @@ func Judge(t Timeline, r Record) []Verdict {
 	return []Verdict{
 		copies(t, r), kept(r), served(t, r), arrive(t, r), getsEnd(t, r), verbsEnd(t, r),
 		crashes(r), obey(r),
-		growth(t, r, "memory", "%+d", func(b bounds) int64 { return b.Memory }),
-		growth(t, r, "goroutines", "%+d", func(b bounds) int64 { return int64(b.Goroutines) }),
-		growth(t, r, "descriptors", "%+d", func(b bounds) int64 { return int64(b.Descriptors) }),
+		growth(t, r, Memory, "%+d", func(b bounds) int64 { return b.Memory }),
+		growth(t, r, "no leak of goroutines", "%+d", func(b bounds) int64 { return int64(b.Goroutines) }),
+		growth(t, r, "no leak of descriptors", "%+d", func(b bounds) int64 { return int64(b.Descriptors) }),
 		left(r),
 	}
 }
+
+// Memory is the name of the verdict on a leak of it.
+const Memory = "no leak of memory"
 
 // Passed reports whether all invariants held.
 func Passed(vs []Verdict) bool {
@@ -94,6 +97,9 @@ func served(t Timeline, r Record) Verdict {
 		if g.Corrupt > 0 {
 			against = append(against, fmt.Sprintf("%s: %d bytes were wrong", g.at(t), g.Corrupt))
 		}
+	}
+	if fetched == 0 {
+		against = append(against, "nothing was fetched")
 	}
 	return verdict("nothing wrong was served", against, "%d MiB from peers; %d MiB came twice", fetched>>20, duplicate>>20)
 }
@@ -248,7 +254,7 @@ func growth(t Timeline, r Record, name, format string, of func(bounds) int64) Ve
 	if len(r.Usage) == 0 {
 		against = append(against, figure)
 	}
-	return verdict("no leak of "+name, against, "%s", figure)
+	return verdict(name, against, "%s", figure)
 }
 
 func left(r Record) Verdict {

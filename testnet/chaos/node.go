@@ -97,9 +97,7 @@ func (h *host) glance(ctx context.Context) {
 	}
 	if h.ran {
 		h.tell("FAIL %s ended by itself", h.node.Name())
-		h.rec.note(func(rec *Record) {
-			rec.Crashes = append(rec.Crashes, Crash{h.node.Name(), h.now(), logOf(h.box.Logs(), h.node.Name())})
-		})
+		h.crash(h.node, logOf(h.box.Logs(), h.node.Name()))
 		h.ran = false
 	}
 	h.again(ctx, h.node)

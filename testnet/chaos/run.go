@@ -33,12 +33,15 @@ const healing = time.Minute
 // came of it. It returns an error if the box itself failed, or ctx ended; then too
 // it heals first what it broke. say is told each thing that happens, one after the other.
 func Run(ctx context.Context, e box.Enterprise, files Files, t Timeline, say func(at time.Duration, text string)) (Record, error) {
-	r := &run{box: e, files: files, plan: t, start: time.Now(), say: say, ids: make([]chan struct{}, len(t.Contents))}
+	r := &run{box: e, files: files, plan: t, start: time.Now(), say: say, ids: make([]chan struct{}, len(t.Contents)), complained: map[string]bool{}}
 	r.rec.rec = Record{Contents: make([]Published, len(t.Contents)), Faults: make([]Done, len(t.Faults)), Usage: map[string]Growth{}, Left: map[string][]string{}}
 	for i := range r.ids {
 		r.ids[i] = make(chan struct{})
 	}
-	if err := r.warm(ctx); err != nil {
+	warm, stop := context.WithTimeoutCause(ctx, t.warming(), errPatience)
+	err := r.warm(warm)
+	stop()
+	if err != nil {
 		return r.rec.rec, fmt.Errorf("before the faults: %w", err)
 	}
 	r.rec.rec.shift(r.now())
@@ -62,6 +65,8 @@ type run struct {
 	ids   []chan struct{} // by content: closed once it is published
 
 	saying sync.Mutex // one at a time calls say
+
+	complained map[string]bool // by node; of listen, and of calm once that has ended
 }
 
 func (r *run) now() time.Duration { return time.Since(r.start) }
@@ -120,6 +125,7 @@ func (r *run) storm(ctx context.Context) error {
 	for _, site := range r.plan.Box.Sites() {
 		faults.Go(func() error { return r.line(fctx, site) })
 	}
+	faults.Go(func() error { r.listen(fctx, over); return nil })
 	var load sync.WaitGroup
 	patience, stop := context.WithTimeoutCause(fctx, r.plan.For+r.plan.Patience()-r.now(), errPatience)
 	defer stop()
@@ -141,7 +147,8 @@ func (r *run) storm(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// errPatience ends what is still under way long after the last fault.
+// errPatience ends what is still under way long after the last fault, or didn't
+// even come without any.
 var errPatience = errors.New("patience is at its end")
 
 func (r *run) at(ctx context.Context, at time.Duration, do func() error) {
@@ -206,6 +213,7 @@ func (r *run) calm(ctx context.Context) error {
 		return err
 	}
 	r.complaints()
+	r.absent()
 	r.tell("looking at what is left behind, and ending every node")
 	defer func() { // also after an interrupt: the box is somebody's
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healing)
@@ -235,19 +243,57 @@ func (r *run) calm(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// listening is how often nodes' logs are looked at: their ends have some KiB, which
+// is more than a node writes meanwhile.
+const listening = 10 * time.Second
+
+// listen looks for complaints until over is closed.
+func (r *run) listen(ctx context.Context, over <-chan struct{}) {
+	tick := time.NewTicker(listening)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-over:
+			return
+		case <-tick.C:
+			r.complaints()
+		}
+	}
+}
+
 // complaints looks into the end of what nodes wrote for what the Go runtime says: a
-// panic in a handler, or a data race, ends no process.
+// panic in a handler, or a data race, ends no process. One of each node is noted.
 func (r *run) complaints() {
 	all := r.box.Logs()
 	for _, n := range r.box.Nodes() {
+		if r.complained[n.Name()] {
+			continue
+		}
 		log := logOf(all, n.Name())
 		for _, word := range []string{"panic: ", "panic serving", "DATA RACE", "fatal error: "} {
 			if _, text, ok := strings.Cut(log, word); ok {
-				r.rec.note(func(rec *Record) { rec.Crashes = append(rec.Crashes, Crash{n.Name(), r.now(), word + text}) })
+				r.crash(n, word+text)
+				r.complained[n.Name()] = true
 				break
 			}
 		}
 	}
+}
+
+// absent notes the nodes that don't run although nothing keeps them from it.
+func (r *run) absent() {
+	for _, n := range r.box.Nodes() {
+		if !n.Running() {
+			r.tell("FAIL %s doesn't run", n.Name())
+			r.crash(n, logOf(r.box.Logs(), n.Name()))
+		}
+	}
+}
+
+func (r *run) crash(n box.Node, log string) {
+	r.rec.note(func(rec *Record) { rec.Crashes = append(rec.Crashes, Crash{n.Name(), r.now(), log}) })
 }
 
 func (r *run) refuse(n box.Node, what string, err error) {

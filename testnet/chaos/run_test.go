@@ -90,6 +90,9 @@ func TestInvariantsBreak(t *testing.T) {
 		"hang":        {wrong{hang: true}, []string{"gets end well, or with a clear error"}},
 		"code":        {wrong{code: true}, []string{"gets end well, or with a clear error"}},
 		"crash":       {wrong{crash: true}, []string{"no process crashes"}},
+		"scrolled":    {wrong{scrolled: true}, []string{"no process crashes"}},
+		"unfetched":   {wrong{unfetched: true}, []string{"nothing wrong was served"}},
+		"gone":        {wrong{gone: true}, []string{"no process crashes", "nodes start and end when told"}},
 		"panics":      {wrong{panics: true}, []string{"no process crashes"}},
 		"start":       {wrong{start: true}, []string{"nodes start and end when told"}},
 		"goroutines":  {wrong{goroutines: true}, []string{"no leak of goroutines"}},
@@ -121,6 +124,22 @@ func TestInvariantsBreak(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What never comes is waited for as long as the links may need, and no longer.
+func TestRunEndsWhereNothingArrives(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		timeline := plan(t, time.Minute)
+		begun := time.Now()
+		b, _, err := runFake(t, ctx, timeline, wrong{never: true})
+		if !errors.Is(err, errPatience) || time.Since(begun) > timeline.warming()+time.Second {
+			t.Errorf("after %v: %v; want %v after %v", time.Since(begun), err, errPatience, timeline.warming())
+		}
+		whole(t, b)
+	})
 }
 
 // Who interrupts a run finds the box as it was before the faults, whenever that is.

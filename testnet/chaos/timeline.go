@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -150,7 +151,7 @@ func (t Timeline) String() string {
 	for _, c := range t.Chores {
 		add(c.At, "%s %s", c.Node, t.chore(c))
 	}
-	slices.SortStableFunc(all, func(a, b moment) int { return int(a.at - b.at) })
+	slices.SortStableFunc(all, func(a, b moment) int { return cmp.Compare(a.at, b.at) })
 
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d, %v, %d branches x %d endpoints: %d faults, %d contents, %d gets, %d chores\n",
@@ -187,4 +188,11 @@ func (t Timeline) Patience() time.Duration {
 		d += 2 * time.Duration(float64(bytes)/rate.BytesPerSecond()*float64(time.Second))
 	}
 	return d
+}
+
+// warming is how long everyone may take to get the first content, without faults,
+// and to come to rest: Patience, with as many wants.
+func (t Timeline) warming() time.Duration {
+	t.Wants = make([]Want, len(t.Box.Places()))
+	return t.Patience() + restBefore + readings*between
 }

@@ -98,9 +98,12 @@ func (r *run) settle(ctx context.Context) error {
 	}
 }
 
-// read asks every process what it takes.
+// read asks every process that runs what it takes.
 func (r *run) read(ctx context.Context, note func(*Growth, Taken)) error {
 	for _, n := range r.box.Nodes() {
+		if !n.Running() {
+			continue // calm tells
+		}
 		u, err := n.Usage(ctx)
 		if err != nil {
 			return fmt.Errorf("usage of %s: %w", n.Name(), err)
