@@ -88,6 +88,7 @@ func tell(t *testing.T, story func(*tale)) {
 		s.report("joined", "%d nodes on %d sites after %s", plan.Sites*plan.PerSite, plan.Sites, s.since(began))
 		story(s)
 		s.reportTraffic()
+		s.report("files", "%s", filesOf(plan.Dir))
 		s.report("all told", "after %s, with %d goroutines", s.since(began), runtime.NumGoroutine())
 		if t.Failed() {
 			t.Logf("seed %d; the nodes said: %v", plan.Seed, e.Heard.Count(zapcore.WarnLevel))
