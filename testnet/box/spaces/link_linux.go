@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/p2pnode/p2pnode/testnet/box"
 	"github.com/p2pnode/p2pnode/testnet/scenario"
@@ -80,7 +81,8 @@ func (l *link) Close() error {
 type router struct {
 	site    string
 	process *exec.Cmd
-	said    *strings.Builder // on stderr; read it once the process has ended
+	stop    context.CancelFunc // asks the process to end
+	said    *strings.Builder   // on stderr; read it once the process has ended
 	control *wan.Control
 	socket  string
 	scratch string // a folder for the socket alone, or empty
@@ -112,21 +114,48 @@ func newRouter(ctx context.Context, space *scenario.Space, cfg Config, site stri
 		"--gateway", box.Gateway(i).String(), "--wan", box.WANAddr(i).String(),
 		"--up", settings[box.Up].String(), "--down", settings[box.Down].String(),
 	}
-	r.process = scenario.Command(context.Background(), space, argv...) // until Close
-	r.process.Stderr = r.said
-	out, err := r.process.StdoutPipe()
-	if err != nil {
+	ctx, cancel := context.WithTimeoutCause(ctx, routerStart, fmt.Errorf("its router isn't ready after %v", routerStart))
+	defer cancel()
+	if err := r.start(ctx, space, argv); err != nil {
 		return nil, fmt.Errorf("link of %s: %w", site, err)
-	}
-	if err := r.process.Start(); err != nil {
-		return nil, fmt.Errorf("link of %s: %w", site, err)
-	}
-	defer context.AfterFunc(ctx, func() { _ = r.process.Process.Kill() })()
-	// It says what it does once it does it.
-	if !bufio.NewScanner(out).Scan() {
-		return nil, fmt.Errorf("link of %s: its router ended: %w: %s", site, r.process.Wait(), r.said)
 	}
 	return r, nil
+}
+
+const (
+	routerStart = time.Minute      // how long a router may take until it is ready
+	routerEnd   = 20 * time.Second // and to end when asked; then it is killed
+)
+
+// start runs the process, and returns once it says what it does.
+func (r *router) start(ctx context.Context, space *scenario.Space, argv []string) error {
+	running, stop := context.WithCancel(context.Background()) // until Close
+	r.stop = stop
+	r.process = scenario.Command(running, space, argv...)
+	r.process.Cancel = func() error { return r.process.Process.Signal(syscall.SIGTERM) }
+	r.process.WaitDelay = routerEnd
+	r.process.Stderr = r.said
+	out, err := r.process.StdoutPipe()
+	if err == nil {
+		err = r.process.Start()
+	}
+	if err != nil {
+		stop()
+		return err
+	}
+	kill := func() { _ = r.process.Process.Kill() } // it fails if there is nothing to kill
+	undo := context.AfterFunc(ctx, kill)
+	line := bufio.NewScanner(out)
+	if line.Scan() && undo() {
+		return nil
+	}
+	if line.Err() != nil {
+		kill() // what it says is no line
+	}
+	err = r.process.Wait()
+	undo()
+	stop()
+	return fmt.Errorf("its router ended: %w: %s", errors.Join(context.Cause(ctx), line.Err(), err), r.said)
 }
 
 // Set implements box.Link.
@@ -160,11 +189,12 @@ func (r *router) failed(err error) error {
 // Close ends the process, and fails if it doesn't end well. One that has ended
 // already was interrupted together with this one.
 func (r *router) Close() error {
-	err := r.process.Process.Signal(syscall.SIGTERM)
-	if errors.Is(err, os.ErrProcessDone) {
-		err = nil
+	r.stop()
+	err := r.process.Wait()
+	if errors.Is(err, context.Canceled) {
+		err = nil // it ended with 0, because it was asked to
 	}
-	if err = errors.Join(err, r.process.Wait()); err != nil {
+	if err != nil {
 		err = fmt.Errorf("router of %s: %w: %s", r.site, err, r.said)
 	}
 	return errors.Join(err, r.sweep())
