@@ -85,6 +85,10 @@ func (n *Node) Ended() <-chan struct{} { return n.ended }
 // Running reports whether the node was started and not ended.
 func (n *Node) Running() bool { return n.run != nil }
 
+// Signal sends a signal to the running node, and to no other process: it is an
+// error if that has ended.
+func (n *Node) Signal(s os.Signal) error { return n.run.Process.Signal(s) }
+
 // Kill ends the node as a power cut ends its process: SIGKILL. A node that does
 // not run is left alone.
 func (n *Node) Kill() error { return n.end(os.Kill) }

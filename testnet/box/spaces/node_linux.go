@@ -74,7 +74,8 @@ func (n *node) remove() error {
 		}
 		n.disk = ""
 	}
-	return errors.Join(os.RemoveAll(n.dir), os.RemoveAll(n.proc.Log))
+	// Where the socket is depends on the folder as it is, so that goes last.
+	return errors.Join(removeSocket(n.proc.Data), os.RemoveAll(n.dir), os.RemoveAll(n.proc.Log))
 }
 
 // Name implements box.Node.
@@ -168,9 +169,7 @@ func (n *node) signal(ctx context.Context, with syscall.Signal, frozen bool) err
 	if !running {
 		return fmt.Errorf("send %v to %s: it doesn't run", with, n.Name())
 	}
-	// Nobody else waits for it while doing is held but the one that closes ended,
-	// so the number is its own or nobody's.
-	if err := syscall.Kill(pid, with); err != nil {
+	if err := n.proc.Signal(with); err != nil {
 		return fmt.Errorf("send %v to %s: %w", with, n.Name(), err)
 	}
 	n.frozen = frozen
