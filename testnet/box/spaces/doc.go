@@ -10,6 +10,7 @@
 //
 // New makes the network, Start the nodes, Close takes all away. What a killed
 // process leaves behind of it: its nodes end with it, so do the links; the names
-// of the namespaces stay, until the next New or Reap. Mounts go with the mount
+// of the namespaces stay until the next New or Reap, what lies in a TempDir and
+// the sockets of its nodes until the next Reap. Mounts go with the mount
 // namespace of the whole command, which is why one with disks begins with Alone.
 package spaces

@@ -108,6 +108,9 @@ func newRouter(ctx context.Context, space *scenario.Space, cfg Config, site stri
 			err = errors.Join(err, r.sweep())
 		}
 	}()
+	if len(r.socket) > maxSocket {
+		return nil, fmt.Errorf("link of %s: %s is too long for a socket; set TMPDIR to a folder with a shorter name, such as /tmp", site, r.socket)
+	}
 	r.control = wan.NewControl(r.socket)
 	argv := []string{
 		cfg.Router, "router", "--site", site, "--control", r.socket, "--seed", strconv.FormatUint(seed, 10),

@@ -116,3 +116,19 @@ func TestRouterThatDoesNotEndIsKilled(t *testing.T) {
 		t.Fatal("it is waited for", r.process.Process.Kill())
 	}
 }
+
+// Where no socket can be, the way out is told, and nothing is left.
+func TestRouterSaysThatFoldersAreTooLong(t *testing.T) {
+	long := filepath.Join(t.TempDir(), strings.Repeat("long", 25))
+	if err := os.Mkdir(long, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", long)
+	_, err := newRouter(t.Context(), nil, Config{Router: "false", Dir: long}, "hq", 0, 1, [2]wan.Settings{})
+	if err == nil || !strings.Contains(err.Error(), "TMPDIR") {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(long); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
