@@ -38,6 +38,13 @@ func TestTablePrintsMedians(t *testing.T) {
 	for _, f := range []float64{9, 1, 4} {
 		b.add("get", "MB/s", f)
 	}
+	for _, f := range []float64{9, 1, 4, 2} {
+		b.add("add", "MB/s", f)
+	}
+	if median, _, _ := b.rows["add"].spread(); median != 3 {
+		t.Errorf("the median of four is %v, want 3", median)
+	}
+	b.names = b.names[:1]
 	var out strings.Builder
 	b.print(&out)
 	if want := "| get  | 4      | 1 to 9        | MB/s | 3    |\n"; !strings.HasSuffix(out.String(), want) {

@@ -61,11 +61,12 @@ func (t *table) print(to io.Writer) {
 	w.Flush()
 }
 
-// spread returns the median of the figures, of an even number the upper one, and
-// the least and most of them.
+// spread returns the median of the figures, of an even number the mean of the two in
+// the middle, and the least and most of them.
 func (r *row) spread() (median, least, most float64) {
 	f := slices.Sorted(slices.Values(r.figures))
-	return f[len(f)/2], f[0], f[len(f)-1]
+	half := len(f) / 2
+	return (f[half] + f[len(f)-1-half]) / 2, f[0], f[len(f)-1]
 }
 
 // compare writes two tables side by side, as Markdown. A row that one of them lacks

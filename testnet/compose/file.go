@@ -132,7 +132,7 @@ func (f *file) router(p box.Plan, i int) {
 	}
 	words := []string{"/testnet", "router", "--site", site,
 		"--gateway", box.Gateway(i).String(), "--wan", box.WANAddr(i).String(),
-		"--up", up.String(), "--down", down.String(), "--seed", strconv.FormatUint(p.Seed+uint64(i), 10),
+		"--up", up.String(), "--down", down.String(), "--seed", strconv.FormatUint(p.Seed+2*uint64(i), 10), // each direction has one
 		"--control", "/run/routers/" + site}
 	for j := range p.Sites() {
 		if j != i {

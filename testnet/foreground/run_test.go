@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -177,6 +178,57 @@ func TestServeEndsWhenItIsClosed(t *testing.T) {
 	if err := s.Serve(t.Context()); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("%v, want %v", err, net.ErrClosed)
 	}
+}
+
+// Nor does it wait for a download that nobody would end.
+func TestServeEndsBesideADownloadWhenItCanAcceptNoMore(t *testing.T) {
+	s, err := Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(t.Context()) }()
+	conn, err := net.Dial("tcp", s.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte(verbBulk + "\n")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.tcp.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-served; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("%v, want %v", err, net.ErrClosed)
+	}
+}
+
+// On a link that is bad enough not even the first page is there in time: that is what
+// users felt, and no error.
+func TestAFirstPageThatHaltsIsOneInVain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var serving sync.WaitGroup
+		defer serving.Wait()
+		dial := func(context.Context, string) (net.Conn, error) {
+			here, there := net.Pipe()
+			serving.Go(func() {
+				defer there.Close()
+				buf := make([]byte, maxLine)
+				_, _ = there.Read(buf)
+				_, _ = there.Write(buf[:10])
+				_, _ = there.Read(buf) // until the other end hangs up
+			})
+			return here, nil
+		}
+		s, err := run(t.Context(), Config{Kinds: []Kind{KindWeb}, For: time.Second, Seed: 1}, 0, dial, nil)
+		if err != nil || s.Web.Pages != 1 || s.Web.Median != pageTimeout {
+			t.Errorf("%v, %+v: want one page after %v", err, s.Web, pageTimeout)
+		}
+	})
 }
 
 func TestRunSaysWhatIsWrong(t *testing.T) {

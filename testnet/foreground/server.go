@@ -89,19 +89,22 @@ func (s *Server) Serve(ctx context.Context) error {
 }
 
 func (s *Server) accept(ctx context.Context) error {
+	attending, over := context.WithCancel(ctx)
+	defer over()
 	var g errgroup.Group
 	g.SetLimit(maxConnections)
 	for {
 		conn, err := s.tcp.Accept()
 		if err != nil {
-			_ = g.Wait() // they return nothing
+			over() // a download would go on for ever
+			_ = g.Wait()
 			if ctx.Err() != nil {
 				return nil
 			}
 			return fmt.Errorf("accept foreground traffic: %w", err)
 		}
 		g.Go(func() error {
-			attend(ctx, conn)
+			attend(attending, conn)
 			return nil
 		})
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"time"
 
@@ -63,7 +64,7 @@ func (c *client) browse(ctx context.Context) ([]time.Duration, error) {
 		// A page that fails is one that the user waits for in vain.
 		took := time.Since(start)
 		if err != nil {
-			if len(times) == 0 && !errors.Is(err, context.DeadlineExceeded) {
+			if len(times) == 0 && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, os.ErrDeadlineExceeded) {
 				return nil, err // there is no server, say
 			}
 			took = pageTimeout
