@@ -28,7 +28,8 @@ func TestEnterpriseFindsTrustsAndHeals(t *testing.T) {
 	})
 }
 
-// everyoneMet: each node is in touch with the delegate of its site.
+// everyoneMet: each node is in touch with the delegate of its site, and delegates
+// with each other.
 func (s *tale) everyoneMet() {
 	took := s.until(time.Minute, "everyone is in touch with the delegate", func() bool {
 		return !slices.ContainsFunc(s.All(), func(n *Node) bool {
@@ -41,6 +42,12 @@ func (s *tale) everyoneMet() {
 		ends += len(s.peers(n))
 	}
 	s.report("in touch", "after %s more, with %d connections", took, ends/2)
+	took = s.until(2*time.Minute, "every delegate announces in the DHT", func() bool { return s.homeless() == 0 })
+	var first spread
+	for _, l := range s.Heard.Find("announcing in the DHT", s.began) {
+		first = append(first, l.At.Sub(s.began))
+	}
+	s.report("at home in the DHT", "after %s more, since the beginning: %s", took, first)
 }
 
 // everySiteFinds: what one site holds is found by every other, though its
