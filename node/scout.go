@@ -17,7 +17,8 @@ import (
 )
 
 const (
-	maxScouted = 64  // peers that one search is in touch with
+	maxScouted = 64  // connected peers that one search is in touch with
+	maxNamed   = 64  // the same of those that the DHT named, beside them
 	maxMet     = 256 // peers that it remembers to dial again
 	maxLookups = 16  // peers from one DHT lookup that are dialled at once
 
@@ -98,7 +99,7 @@ func (s *scout) Run(ctx context.Context) error {
 	var g errgroup.Group
 	defer func() { _ = g.Wait() }()
 	for _, p := range s.node.host.Network().Peers() {
-		s.engage(ctx, &g, p)
+		s.engage(ctx, &g, p, maxScouted)
 	}
 	g.Go(func() error { s.lookUp(ctx, &g); return nil })
 	for {
@@ -106,17 +107,17 @@ func (s *scout) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case e := <-sub.Out():
-			s.engage(ctx, &g, e.(event.EvtPeerIdentificationCompleted).Peer)
+			s.engage(ctx, &g, e.(event.EvtPeerIdentificationCompleted).Peer, maxScouted)
 		}
 	}
 }
 
 // engage opens a session with a connected peer and hands it on, unless that is
-// under way.
-func (s *scout) engage(ctx context.Context, g *errgroup.Group, p peer.ID) {
+// under way, or so many are.
+func (s *scout) engage(ctx context.Context, g *errgroup.Group, p peer.ID, most int) {
 	s.mu.Lock()
 	_, busy := s.engaged[p]
-	if busy || len(s.engaged) >= maxScouted {
+	if busy || len(s.engaged) >= most {
 		s.mu.Unlock()
 		return
 	}
@@ -154,7 +155,7 @@ func (s *scout) session(ctx context.Context, p peer.ID) error {
 func (s *scout) lookUp(ctx context.Context, g *errgroup.Group) {
 	pause := firstLookup
 	for {
-		s.askDHT(ctx)
+		s.askDHT(ctx, g)
 		s.regain(ctx, g)
 		// Even a wish to look at once waits a little: what made a source go
 		// (a restart, a link that flaps) isn't over within milliseconds.
@@ -172,8 +173,11 @@ func (s *scout) lookUp(ctx context.Context, g *errgroup.Group) {
 	}
 }
 
-func (s *scout) askDHT(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+// askDHT engages whoever the DHT names, also when as many as may be are in touch
+// already: a node with many connections found nobody as long as the one who had it
+// was connected, and not among those.
+func (s *scout) askDHT(search context.Context, g *errgroup.Group) {
+	ctx, cancel := context.WithTimeout(search, dialTimeout)
 	defer cancel()
 	var dials errgroup.Group
 	dials.SetLimit(maxLookups)
@@ -185,8 +189,10 @@ func (s *scout) askDHT(ctx context.Context) {
 		s.named++
 		s.mu.Unlock()
 		dials.Go(func() error {
-			// Once connected, identify's event engages it.
-			if err := s.node.keeper.connect(ctx, info); err != nil {
+			err := s.node.keeper.connect(ctx, info)
+			if err == nil {
+				s.engage(search, g, info.ID, maxScouted+maxNamed)
+			} else {
 				s.node.log.Debug("source not reached", zap.Stringer("peer", info.ID), zap.Error(err))
 				s.mu.Lock()
 				s.lastErr = fmt.Errorf("dial %s: %w", s.node.call(info.ID), err)
@@ -218,7 +224,7 @@ func (s *scout) regain(ctx context.Context, g *errgroup.Group) {
 		dials.Go(func() error {
 			s.node.keeper.dial(ctx, s.node.keeper.lookup(p))
 			if s.node.host.Network().Connectedness(p) == network.Connected {
-				s.engage(ctx, g, p)
+				s.engage(ctx, g, p, maxScouted)
 			}
 			return nil
 		})
