@@ -37,7 +37,7 @@ func TestChaosSaysHowItRunsAgain(t *testing.T) {
 
 func TestMemoryIsNotJudgedWithTheRaceDetector(t *testing.T) {
 	memory := func(f chaosFlags) bool {
-		grown := chaos.Growth{After: chaos.Taken{Usage: box.Usage{RSS: 1 << 30}}}
+		grown := chaos.Growth{After: box.Usage{RSS: 1 << 30}}
 		verdicts := f.judge(chaos.Timeline{}, chaos.Record{Usage: map[string]chaos.Growth{"operator": grown}})
 		return slices.ContainsFunc(verdicts, func(v chaos.Verdict) bool { return v.Name == chaos.Memory && !v.Pass })
 	}

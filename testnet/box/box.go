@@ -102,4 +102,5 @@ type Usage struct {
 	PeakRSS     int64         // bytes, the most so far; 0 if nobody counts it
 	Goroutines  int
 	Descriptors int
+	Connections int // with peers, of any transport
 }

@@ -328,8 +328,6 @@ func (b *fakeBox) Remove(_ context.Context, _ box.Node, path string) error {
 	return nil
 }
 
-func (b *fakeBox) Connections(context.Context, box.Node) (int, error) { return len(b.nodes) - 1, nil }
-
 func (b *fakeBox) Left(_ context.Context, n box.Node) (left []string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -47,15 +47,6 @@ func NewMachines(ctx context.Context, e box.Enterprise) (*Machines, error) {
 	return m, nil
 }
 
-// Connections implements Files.
-func (m *Machines) Connections(ctx context.Context, n box.Node) (int, error) {
-	text, err := m.tool(ctx, n, "connections", "/proc/net")
-	if err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(text)
-}
-
 // toolPatience is how long a machine may be away on which a tool is to run: one of
 // containers is while its node is down.
 const toolPatience = 2 * time.Minute
@@ -113,7 +104,7 @@ func (m *Machines) Left(ctx context.Context, n box.Node) ([]string, error) {
 // Tool makes and reads files where it runs.
 func Tool(args []string, out io.Writer) error {
 	if len(args) < 2 {
-		return fmt.Errorf("%s: want make, digest, rm, connections or left, and a path", ToolName)
+		return fmt.Errorf("%s: want make, digest, rm or left, and a path", ToolName)
 	}
 	path := args[1]
 	switch verb := args[0]; {
@@ -134,12 +125,6 @@ func Tool(args []string, out io.Writer) error {
 		return digest(path, out)
 	case verb == "rm" && len(args) == 2:
 		return os.RemoveAll(path)
-	case verb == "connections" && len(args) == 2:
-		n, err := connections(path)
-		if err == nil {
-			_, err = fmt.Fprintln(out, n)
-		}
-		return err
 	case verb == "left" && len(args) == 3:
 		return list(path, args[2], out)
 	}
@@ -152,27 +137,6 @@ func digest(path string, out io.Writer) error {
 		_, err = fmt.Fprintln(out, d)
 	}
 	return err
-}
-
-// connections counts the established TCP connections of a network, in a folder such
-// as /proc/net: a line each, with the state in the fourth column (proc(5)).
-func connections(dir string) (n int, err error) {
-	for _, name := range []string{"tcp", "tcp6"} {
-		text, err := os.ReadFile(filepath.Join(dir, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // without IPv6
-		}
-		if err != nil {
-			return 0, err
-		}
-		const established = "01"
-		for line := range strings.Lines(string(text)) {
-			if f := strings.Fields(line); len(f) > 3 && f[3] == established {
-				n++
-			}
-		}
-	}
-	return n, nil
 }
 
 // known are the names in a node's data folder. A lock that is taken away can be

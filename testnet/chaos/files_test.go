@@ -65,16 +65,6 @@ func TestToolFindsWhatIsLeft(t *testing.T) {
 	}
 }
 
-func TestToolCountsConnections(t *testing.T) {
-	dir := t.TempDir()
-	const head = "  sl  local_address rem_address   st tx_queue\n"
-	write(t, filepath.Join(dir, "tcp"), head+"   0: 0100007F:1284 00000000:0000 0A 0\n   1: 0B014D0A:1284 0C014D0A:1284 01 0\n")
-	write(t, filepath.Join(dir, "tcp6"), head+"   0: 00:1284 00:1285 01 0\n   1: 00:1284 00:1286 06 0\n")
-	if got := tool(t, "connections", dir); got != "2" {
-		t.Errorf("%s connections, want 2", got)
-	}
-}
-
 func TestToolSaysWhatIsWrong(t *testing.T) {
 	for _, args := range [][]string{nil, {"fly", "x"}, {"make", "x"}, {"make", "x", "much", "1"}, {"digest", "x", "y"}} {
 		if Tool(args, os.Stderr) == nil {

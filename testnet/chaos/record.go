@@ -86,13 +86,7 @@ type Missing struct {
 }
 
 // Growth is what a process took before the faults and when all was over.
-type Growth struct{ Before, After Taken }
-
-// Taken is what a process takes, and its machine's TCP connections.
-type Taken struct {
-	box.Usage
-	Connections int
-}
+type Growth struct{ Before, After box.Usage }
 
 // shift lets times count from so much later.
 func (r *Record) shift(by time.Duration) {

@@ -19,8 +19,6 @@ type Files interface {
 	Sample(ctx context.Context, n box.Node, path string, size int64, seed uint64) (digest string, err error)
 	Digest(ctx context.Context, n box.Node, path string) (string, error)
 	Remove(ctx context.Context, n box.Node, path string) error
-	// Connections counts the TCP connections of the machine.
-	Connections(ctx context.Context, n box.Node) (int, error)
 	// Left returns the files that should not be there any more while the node does
 	// nothing: in its data folder and where copies were written.
 	Left(ctx context.Context, n box.Node) ([]string, error)

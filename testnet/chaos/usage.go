@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/p2pnode/p2pnode/testnet/box"
 )
 
 const (
@@ -65,7 +67,7 @@ func (r *run) baseline(ctx context.Context) error {
 		return err
 	}
 	for range readings {
-		err := r.read(ctx, func(g *Growth, u Taken) {
+		err := r.read(ctx, func(g *Growth, u box.Usage) {
 			b := &g.Before
 			b.RSS, b.Goroutines, b.Descriptors = max(b.RSS, u.RSS), max(b.Goroutines, u.Goroutines), max(b.Descriptors, u.Descriptors)
 			b.Connections = max(b.Connections, u.Connections)
@@ -85,7 +87,7 @@ func (r *run) settle(ctx context.Context) error {
 	r.tell("waiting until every process has given back what it took, %v at most", restAfter)
 	for end := r.now() + restAfter; ; {
 		leaks := false
-		err := r.read(ctx, func(g *Growth, u Taken) {
+		err := r.read(ctx, func(g *Growth, u box.Usage) {
 			g.After = u
 			leaks = leaks || !g.more().within(r.plan.bounds(*g))
 		})
@@ -99,7 +101,7 @@ func (r *run) settle(ctx context.Context) error {
 }
 
 // read asks every process that runs what it takes.
-func (r *run) read(ctx context.Context, note func(*Growth, Taken)) error {
+func (r *run) read(ctx context.Context, note func(*Growth, box.Usage)) error {
 	for _, n := range r.box.Nodes() {
 		if !n.Running() {
 			continue // calm tells
@@ -108,13 +110,9 @@ func (r *run) read(ctx context.Context, note func(*Growth, Taken)) error {
 		if err != nil {
 			return fmt.Errorf("usage of %s: %w", n.Name(), err)
 		}
-		met, err := r.files.Connections(ctx, n)
-		if err != nil {
-			return err
-		}
 		r.rec.note(func(rec *Record) {
 			g := rec.Usage[n.Name()]
-			note(&g, Taken{u, met})
+			note(&g, u)
 			rec.Usage[n.Name()] = g
 		})
 	}

@@ -1,7 +1,6 @@
 package compose
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -227,34 +226,25 @@ func (n *node) Usage(ctx context.Context) (box.Usage, error) {
 	if err := json.Unmarshal(text, &u); err != nil {
 		return box.Usage{}, n.failed("usage of", err)
 	}
-	goroutines, err := n.metric(ctx, "go_goroutines")
-	if err != nil {
+	taken := box.Usage{CPU: u.CPU, RSS: u.RSS, PeakRSS: u.PeakRSS, Descriptors: u.Descriptors}
+	if err := n.metrics(ctx, taken.Tell); err != nil {
 		return box.Usage{}, n.failed("usage of", err)
 	}
-	return box.Usage{CPU: u.CPU, RSS: u.RSS, PeakRSS: u.PeakRSS, Goroutines: int(goroutines), Descriptors: u.Descriptors}, nil
+	return taken, nil
 }
 
-// maxAnswer bounds what is read of a node's metrics.
-const maxAnswer = 16 << 20
-
-// metric returns one of the figures that the node serves.
-func (n *node) metric(ctx context.Context, name string) (float64, error) {
+// metrics hands on what the node serves.
+func (n *node) metrics(ctx context.Context, read func(io.Reader) error) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, n.e.URL()+"/"+n.name+"/metrics", nil)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	res, err := n.e.http.Do(req)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer res.Body.Close()
-	text := bufio.NewScanner(io.LimitReader(res.Body, maxAnswer))
-	for text.Scan() {
-		if v, ok := strings.CutPrefix(text.Text(), name+" "); ok {
-			return strconv.ParseFloat(v, 64)
-		}
-	}
-	return 0, errors.Join(text.Err(), fmt.Errorf("the node's metrics have no %s", name))
+	return read(res.Body)
 }
 
 func (n *node) Fill(ctx context.Context, free int64) error {

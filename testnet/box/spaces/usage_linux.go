@@ -1,7 +1,6 @@
 package spaces
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -10,8 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -34,18 +31,18 @@ func (n *node) Usage(ctx context.Context) (box.Usage, error) {
 	if err != nil {
 		return box.Usage{}, fmt.Errorf("usage of %s: %w", n.Name(), err)
 	}
-	goroutines, err := metric(ctx, n.proc.Data, "go_goroutines")
-	if err != nil {
+	taken := box.Usage{CPU: u.CPU, RSS: u.RSS, PeakRSS: u.PeakRSS, Descriptors: len(open)}
+	if err := metrics(ctx, n.proc.Data, taken.Tell); err != nil {
 		return box.Usage{}, fmt.Errorf("usage of %s: %w", n.Name(), err)
 	}
-	return box.Usage{CPU: u.CPU, RSS: u.RSS, PeakRSS: u.PeakRSS, Goroutines: int(goroutines), Descriptors: len(open)}, nil
+	return taken, nil
 }
 
-// metric returns one of the figures that the node of a data folder serves.
-func metric(ctx context.Context, data, name string) (float64, error) {
+// metrics hands on what the node of a data folder serves.
+func metrics(ctx context.Context, data string, read func(io.Reader) error) error {
 	socket, err := api.SocketPath(data)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	t := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
@@ -53,21 +50,14 @@ func metric(ctx context.Context, data, name string) (float64, error) {
 	defer t.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, "GET", "http://node/metrics", nil)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	res, err := t.RoundTrip(req)
 	if err != nil {
-		return 0, fmt.Errorf("read metrics: %w", err)
+		return fmt.Errorf("read metrics: %w", err)
 	}
 	defer res.Body.Close()
-	const most = 16 << 20 // bytes
-	lines := bufio.NewScanner(io.LimitReader(res.Body, most))
-	for lines.Scan() {
-		if text, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
-			return strconv.ParseFloat(text, 64)
-		}
-	}
-	return 0, errors.Join(lines.Err(), fmt.Errorf("the node's metrics have no %s", name))
+	return read(res.Body)
 }
 
 // stateOf returns the state of a process, a letter of proc(5): T is stopped.
