@@ -17,11 +17,10 @@
 //
 // libp2p's own service has every node answer every query by multicast, which
 // grows with the square of the nodes (225 Mbit/s at 1,000 of them), keeps what
-// it hears without limit, and tells all addresses on all interfaces. Here a
-// query lists who is known already (RFC 6762 section 7.1), who then stay silent;
-// of the rest only about eight answer; and who knows enough neighbours doesn't
-// ask. Twenty nodes make about two packets in three seconds all together, and
-// three hundred make fewer.
+// it hears without limit, and tells all addresses on all interfaces. Here all nodes
+// of a subnet together say at most 20 things a second, however many they are and
+// however they start, and about one in the long run; half of them know eight others
+// a second or two after they started. README.md has how, and the figures.
 //
 //	packet.go   what is said and heard on the wire
 //	talk.go     when to ask, when to answer, whom one knows (pure)

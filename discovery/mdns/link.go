@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,13 +47,20 @@ type link struct {
 	prefixes []netip.Prefix // of the interface: who may speak, and be spoken of
 	service  dnsmessage.Name
 	self     peer.AddrInfo // with the addresses of this interface
+	speaks   func() bool
 	log      *zap.Logger
 
 	// found is called with those heard; it must not block.
 	found func(peer.AddrInfo)
 
-	conns []conn
+	conns []conn // one per IP version in use, IPv4 first
 	talk  *talk
+}
+
+// A hearing is a message, and whether it came by the second IP version of two.
+type hearing struct {
+	message
+	aside bool
 }
 
 // A conn is a socket of one IP version.
@@ -62,12 +70,19 @@ type conn interface {
 	Close() error
 }
 
-// newLink opens the sockets of an interface, one per IP version that works.
-func newLink(iface net.Interface, prefixes []netip.Prefix, service dnsmessage.Name, self peer.AddrInfo, found func(peer.AddrInfo), log *zap.Logger) (*link, error) {
-	l := &link{iface: iface, prefixes: prefixes, service: service, self: self, found: found, log: log.With(zap.String("interface", iface.Name))}
+// newLink opens the sockets of an interface, one per IP version that works and by
+// which this node can be reached there.
+func newLink(iface net.Interface, prefixes []netip.Prefix, service dnsmessage.Name, self peer.AddrInfo, speaks func() bool, found func(peer.AddrInfo), log *zap.Logger) (*link, error) {
+	l := &link{iface: iface, prefixes: prefixes, service: service, self: self, speaks: speaks, found: found, log: log.With(zap.String("interface", iface.Name))}
 	var errs []error
-	for _, open := range []func(*net.Interface) (conn, error){open4, open6} {
-		c, err := open(&iface)
+	for _, v := range []struct {
+		used bool
+		open func(*net.Interface) (conn, error)
+	}{{has(self.Addrs, netip.Addr.Is4), open4}, {has(self.Addrs, netip.Addr.Is6), open6}} {
+		if !v.used {
+			continue
+		}
+		c, err := v.open(&iface)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -82,13 +97,15 @@ func newLink(iface net.Interface, prefixes []netip.Prefix, service dnsmessage.Na
 
 // run talks until ctx ends, then says farewell and closes the sockets.
 func (l *link) run(ctx context.Context, instance string) {
-	heard := make(chan message, unread)
+	heard := make(chan hearing, unread)
 	var readers sync.WaitGroup
-	for _, c := range l.conns {
-		readers.Go(func() { l.read(ctx, c, heard) })
+	for i, c := range l.conns {
+		readers.Go(func() { l.read(ctx, c, i > 0, heard) })
 	}
 	l.converse(ctx, instance, heard)
-	l.say(instance, 0)
+	if l.talk.parts() {
+		l.say(instance, 0, true)
+	}
 	for _, c := range l.conns {
 		_ = c.Close() // nothing was promised to whoever might still wait
 	}
@@ -96,24 +113,24 @@ func (l *link) run(ctx context.Context, instance string) {
 }
 
 // converse does what the talk wants, until ctx ends.
-func (l *link) converse(ctx context.Context, instance string, heard <-chan message) {
-	l.talk = newTalk(time.Now(), instance, rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())))
+func (l *link) converse(ctx context.Context, instance string, heard <-chan hearing) {
+	l.talk = newTalk(time.Now(), instance, !has(l.self.Addrs, netip.Addr.Is4), l.speaks, rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())))
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case m := <-heard:
-			for _, info := range l.talk.hear(time.Now(), m) {
+		case h := <-heard:
+			for _, info := range l.talk.hear(time.Now(), h.message, h.aside) {
 				l.found(info)
 			}
 		case <-timer.C:
 			for _, a := range l.talk.due(time.Now()) {
-				if a == ask {
-					l.ask()
+				if a.what == ask {
+					l.ask(instance, a.wide)
 				} else {
-					l.say(instance, recordLife)
+					l.say(instance, recordLife, a.wide)
 				}
 			}
 		}
@@ -121,21 +138,25 @@ func (l *link) converse(ctx context.Context, instance string, heard <-chan messa
 	}
 }
 
-func (l *link) ask() {
+func (l *link) ask(instance string, wide bool) {
 	now := time.Now()
-	packet, err := encodeQuery(l.service, l.talk.known(now), now)
-	l.send(packet, err)
+	packet, err := encodeQuery(l.service, instance, l.self, l.talk.known(now), now)
+	l.send(packet, err, wide)
 }
 
-func (l *link) say(instance string, life time.Duration) {
+func (l *link) say(instance string, life time.Duration, wide bool) {
 	packet, err := encodeAnswer(l.service, instance, l.self, life)
-	l.send(packet, err)
+	l.send(packet, err, wide)
 }
 
-// send writes a packet to the group. That it fails is ordinary, on an
-// interface that just lost its cable or its address.
-func (l *link) send(packet []byte, err error) {
-	for _, c := range l.conns {
+// send writes a packet to the group, by every IP version in use if wide. That it
+// fails is ordinary, on an interface that just lost its cable or its address.
+func (l *link) send(packet []byte, err error, wide bool) {
+	conns := l.conns
+	if !wide {
+		conns = conns[:1]
+	}
+	for _, c := range conns {
 		if err == nil {
 			err = c.write(packet)
 		}
@@ -148,7 +169,7 @@ func (l *link) send(packet []byte, err error) {
 
 // read reads packets until the socket is closed. What comes from elsewhere than
 // this interface's subnets isn't looked at (RFC 6762 section 11).
-func (l *link) read(ctx context.Context, c conn, heard chan<- message) {
+func (l *link) read(ctx context.Context, c conn, aside bool, heard chan<- hearing) {
 	limit := rate.NewLimiter(packetsPerSecond, packetBurst)
 	buf := make([]byte, maxPacket)
 	for ctx.Err() == nil {
@@ -174,7 +195,7 @@ func (l *link) read(ctx context.Context, c conn, heard chan<- message) {
 			l.keepNear(&m.says[i].info)
 		}
 		select {
-		case heard <- m:
+		case heard <- hearing{m, aside}:
 		case <-ctx.Done():
 		default: // as good as lost on the wire
 		}
@@ -187,6 +208,14 @@ func (l *link) keepNear(info *peer.AddrInfo) {
 	info.Addrs = ma.FilterAddrs(info.Addrs, func(a ma.Multiaddr) bool {
 		ip, _ := place(a)
 		return within(l.prefixes, ip)
+	})
+}
+
+// has reports whether one of some addresses is of a kind.
+func has(addrs []ma.Multiaddr, kind func(netip.Addr) bool) bool {
+	return slices.ContainsFunc(addrs, func(a ma.Multiaddr) bool {
+		ip, _ := place(a)
+		return kind(ip)
 	})
 }
 

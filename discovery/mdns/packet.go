@@ -53,16 +53,23 @@ func serviceName(label string) (dnsmessage.Name, error) {
 	return dnsmessage.NewName(label + "._udp.local.")
 }
 
-// encodeQuery asks for the instances of service, known ones excepted.
-func encodeQuery(service dnsmessage.Name, known []neighbour, now time.Time) ([]byte, error) {
+// encodeQuery asks for the instances of service, known ones excepted. The asker
+// names itself as the first of them: by this it knows its question when that comes
+// back. And it says where it is, as one does who probes for a name (RFC 6762 section
+// 8.2): then they know each other by one packet and its answer.
+func encodeQuery(service dnsmessage.Name, asker string, self peer.AddrInfo, known []neighbour, now time.Time) ([]byte, error) {
+	own, err := dnsmessage.NewName(asker + "." + service.String())
+	if err != nil {
+		return nil, err
+	}
 	b := dnsmessage.NewBuilder(nil, dnsmessage.Header{})
 	b.EnableCompression()
-	err := errors.Join(
+	err = errors.Join(
 		b.StartQuestions(),
 		b.Question(dnsmessage.Question{Name: service, Type: dnsmessage.TypePTR, Class: dnsmessage.ClassINET}),
 		b.StartAnswers(),
 	)
-	for _, n := range known {
+	for _, n := range slices.Concat([]neighbour{{instance: asker, until: now.Add(recordLife)}}, known) {
 		name, nameErr := dnsmessage.NewName(n.instance + "." + service.String())
 		if nameErr != nil {
 			continue // a name of someone else's making that doesn't fit
@@ -70,7 +77,18 @@ func encodeQuery(service dnsmessage.Name, known []neighbour, now time.Time) ([]b
 		header := dnsmessage.ResourceHeader{Name: service, Class: dnsmessage.ClassINET, TTL: uint32(n.until.Sub(now) / time.Second)}
 		err = errors.Join(err, b.PTRResource(header, dnsmessage.PTRResource{PTR: name}))
 	}
+	header := dnsmessage.ResourceHeader{Name: own, Class: dnsmessage.ClassINET, TTL: uint32(recordLife / time.Second)}
+	err = errors.Join(err, b.StartAuthorities(), b.TXTResource(header, dnsmessage.TXTResource{TXT: texts(self)}))
 	return finish(&b, err)
+}
+
+// texts returns the strings of a node's TXT record.
+func texts(self peer.AddrInfo) []string {
+	var texts []string
+	for _, a := range self.Addrs[:min(len(self.Addrs), maxAddrs)] {
+		texts = append(texts, fmt.Sprintf("%s%s/p2p/%s", dnsaddr, a, self.ID))
+	}
+	return texts
 }
 
 // encodeAnswer says where self is, for life; 0 is the farewell.
@@ -83,11 +101,9 @@ func encodeAnswer(service dnsmessage.Name, instance string, self peer.AddrInfo, 
 	if err != nil {
 		return nil, err
 	}
-	var texts []string
 	var port uint16
 	var ips []netip.Addr
 	for _, a := range self.Addrs[:min(len(self.Addrs), maxAddrs)] {
-		texts = append(texts, fmt.Sprintf("%s%s/p2p/%s", dnsaddr, a, self.ID))
 		ip, p := place(a)
 		port = p
 		if !slices.Contains(ips, ip) {
@@ -106,7 +122,7 @@ func encodeAnswer(service dnsmessage.Name, instance string, self peer.AddrInfo, 
 		b.StartAdditionals(),
 		// Other software wants them, and some firewalls; we read the TXT record.
 		b.SRVResource(own, dnsmessage.SRVResource{Port: port, Target: target}),
-		b.TXTResource(own, dnsmessage.TXTResource{TXT: texts}),
+		b.TXTResource(own, dnsmessage.TXTResource{TXT: texts(self)}),
 	)
 	for _, ip := range ips {
 		if ip.Is4() {
@@ -199,12 +215,12 @@ func (d *decoder) section(p *dnsmessage.Parser, s section) error {
 				return err
 			}
 			d.pointer(r.PTR, h.TTL)
-		case h.Type == dnsmessage.TypeTXT && d.response && d.texts < maxTexts:
+		case h.Type == dnsmessage.TypeTXT && d.texts < maxTexts:
 			r, err := p.TXTResource()
 			if err != nil {
 				return err
 			}
-			if instance, ok := d.instance(h.Name); ok {
+			if instance, ok := d.instance(h.Name); ok && (d.response || h.TTL > 0) { // a question is no farewell
 				d.text(instance, h.TTL, r.TXT)
 			}
 		default:

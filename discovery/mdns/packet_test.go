@@ -84,11 +84,13 @@ func TestAnswersNameNobody(t *testing.T) {
 
 func TestQueriesAreReadBack(t *testing.T) {
 	now := time.Now()
+	self := addrInfo(t, id1, "/ip4/10.0.0.1/tcp/4740", "/ip4/10.0.0.1/udp/4740/quic-v1", "/ip6/2001:db8:1234:5678:9abc:def0:1234:5678/tcp/4740",
+		"/ip6/2001:db8:1234:5678:9abc:def0:1234:5678/udp/4740/quic-v1")
 	var known []neighbour
 	for i := range maxKnown {
 		known = append(known, neighbour{instance: fmt.Sprintf("neighbour%07d", i), until: now.Add(time.Minute)})
 	}
-	packet, err := encodeQuery(acme, known, now)
+	packet, err := encodeQuery(acme, "self", self, known, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +98,7 @@ func TestQueriesAreReadBack(t *testing.T) {
 		t.Errorf("%d bytes don't fit a frame", len(packet))
 	}
 	m, err := decode(packet, acme)
-	if err != nil || !m.asks || len(m.says) != 0 || len(m.known) != len(known) || m.known[3] != known[3].instance {
+	if err != nil || !m.asks || len(m.says) != 1 || m.says[0].instance != "self" || len(m.says[0].info.Addrs) != 4 || len(m.known) != 1+len(known) || m.known[0] != "self" || m.known[3] != known[2].instance {
 		t.Errorf("read %+v, %v", m, err)
 	}
 	if m, err := decode(packet, other); err != nil || m.asks || len(m.known) != 0 {
@@ -213,7 +215,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		f.Add(packet)
 	}
-	query, err := encodeQuery(acme, []neighbour{{instance: "abc", until: now.Add(time.Minute)}}, now)
+	query, err := encodeQuery(acme, "self", self, []neighbour{{instance: "abc", until: now.Add(time.Minute)}}, now)
 	if err != nil {
 		f.Fatal(err)
 	}

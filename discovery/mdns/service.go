@@ -47,6 +47,9 @@ type Config struct {
 	// on, and is neither loopback nor point-to-point. Bridges of containers are
 	// among them: other nodes may be in there. Name interfaces to leave some out.
 	Interfaces []string
+	// Speaks reports whether this node answers first on a subnet of many, for the
+	// others: a delegate. It must not block. Default: it doesn't.
+	Speaks func() bool
 }
 
 // A Service finds neighbours.
@@ -74,6 +77,9 @@ func New(h host.Host, cfg Config, found func(context.Context, peer.AddrInfo), lo
 	}
 	if auto := slices.Contains(cfg.Interfaces, "auto"); auto && len(cfg.Interfaces) > 1 {
 		return nil, fmt.Errorf("configure mDNS: \"auto\" and interface names together: %s", strings.Join(cfg.Interfaces, ", "))
+	}
+	if cfg.Speaks == nil {
+		cfg.Speaks = func() bool { return false }
 	}
 	digest := sha256.Sum256([]byte(cfg.Enterprise))
 	name, err := serviceName(fmt.Sprintf("_p2pnode-%x", digest[:4]))
@@ -155,7 +161,7 @@ func (s *Service) open() []*link {
 			continue
 		}
 		self := peer.AddrInfo{ID: s.host.ID(), Addrs: here}
-		l, err := newLink(iface, prefixes, s.service, self, s.offer, s.log)
+		l, err := newLink(iface, prefixes, s.service, self, s.cfg.Speaks, s.offer, s.log)
 		if err != nil {
 			s.log.Warn("no mDNS on this interface", zap.String("interface", iface.Name), zap.Error(err))
 			continue
