@@ -51,10 +51,14 @@ const (
 	NotAdmitted        // its credential was refused or ran out
 	Delivered          // done
 	MakesWay           // for what somebody waits for
+	IsCarrier          // this node brings it for its site
+	Carried            // another member of the site has it, or brings it
+	TakenOver          // somebody else brings it now: it was late here
+	NoPlanner          // nobody shares the work out: this node brings all itself
 	reasonCount
 )
 
-var reasonText = [reasonCount]string{"unknown", "only-source", "same-site", "faster", "less-loaded", "untried", "hedge", "stalled", "too-slow", "refused", "left", "bad-bytes", "banned", "queue-full", "no-source", "not-admitted", "delivered", "makes-way"}
+var reasonText = [reasonCount]string{"unknown", "only-source", "same-site", "faster", "less-loaded", "untried", "hedge", "stalled", "too-slow", "refused", "left", "bad-bytes", "banned", "queue-full", "no-source", "not-admitted", "delivered", "makes-way", "is-carrier", "carried", "taken-over", "no-planner"}
 
 // String returns the reason as it stands in the API.
 func (r Reason) String() string {

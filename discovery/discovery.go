@@ -3,7 +3,8 @@
 //
 // A node looks for a content with every Finder it has and at once: the DHT of the
 // enterprise (discovery/dht) and the neighbours on its subnet (discovery/mdns).
-// What they return is a hint and leads only to a dial; admission (node/trust)
+// Who is at the node's own site, and who speaks for it, discovery/site knows.
+// What finders return is a hint and leads only to a dial; admission (node/trust)
 // decides who is spoken to, and the exchange tells who really has what. Which
 // source is asked next is decided in discovery/rank.
 package discovery
