@@ -5,7 +5,6 @@ package exchange
 import (
 	"bytes"
 	"io"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,29 +88,6 @@ func fetchMany(b *testing.B, s *Session, h *holding, n int) {
 	if got := c.bytes.Load(); got != int64(n)*mib || c.failed.Load() != nil {
 		b.Fatalf("%d bytes, %v", got, c.failed.Load())
 	}
-}
-
-// counter is a Sink that only counts.
-type counter struct {
-	asked  <-chan struct{}
-	bytes  atomic.Int64
-	failed atomic.Pointer[error]
-}
-
-func (c *counter) List([]byte) error { return nil }
-
-func (c *counter) Block(_ int, data []byte, release func()) {
-	c.bytes.Add(int64(len(data)))
-	release()
-}
-
-func (c *counter) Unwanted(int) {}
-
-func (c *counter) End(err error) {
-	if err != nil {
-		c.failed.Store(&err)
-	}
-	<-c.asked
 }
 
 func cpuSeconds(b *testing.B) float64 {

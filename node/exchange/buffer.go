@@ -19,8 +19,8 @@ type buffer struct {
 	b    []byte
 	free func() // made once for the buffer's life; calling it twice is a mistake
 	lent atomic.Bool
-	// tokens gets a token back when the buffer is freed; nil if none was taken.
-	tokens chan<- struct{}
+	// tokens get a token back when the buffer is freed; nil if none was taken.
+	tokens [2]chan<- struct{}
 }
 
 // buffers lends buffers of a few sizes.
@@ -44,10 +44,12 @@ func (p *buffers) get(n int) *buffer {
 				panic("exchange: a buffer was released twice")
 			}
 			tokens := b.tokens
-			b.tokens = nil
+			b.tokens = [2]chan<- struct{}{}
 			p.pools[class].Put(b)
-			if tokens != nil {
-				tokens <- struct{}{} // has room: the token came from there
+			for _, t := range tokens {
+				if t != nil {
+					t <- struct{}{} // has room: the token came from there
+				}
 			}
 		}
 	}

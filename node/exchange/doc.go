@@ -86,7 +86,8 @@
 // what it asks beyond that is answered when its time has come. Frames
 // without payload that wait to be written are bounded too: beyond 1024 nothing more
 // is read from the peer until it reads. A fetching side keeps at most Config.Held
-// blocks that its sinks have not released, and stops reading then; the peer's window
+// blocks of a stream, and Config.HeldAll of all, that its sinks have not released, and
+// stops reading then; the peer's window
 // fills up and its writer waits. A read inside of a frame or a write that makes no
 // headway for Config.Stall resets the stream; of a payload, 16 KiB are headway, so a
 // byte every ten seconds is no way to hold a stream. That a peer answers nothing at
@@ -108,6 +109,25 @@
 // 4 % of the CPU, and all else here less than 2 %; system calls, AES and the copies
 // of TLS and yamux are the rest.
 //
-// Whom to serve first when many ask, pacing, and credits from the receiver are left
-// to what is built on top: a request can name as few blocks as wished.
+// # Whose turn it is
+//
+// Peers that ask share what this node sends: each that has something to be sent gets as
+// many bytes as any other, whatever it asks for, on however many streams. Blocks,
+// manifests and block lists take a turn; maps, ends and pongs don't. Config.Slots peers
+// have their turn at one time, and whoever has been sent least is next. A turn ends with
+// a chunk, so that chunks come whole one after the other and can be passed on, rather
+// than all late; where that would take too long, in between. Whoever doesn't read as fast
+// as the others do is served beside them, and holds nobody up (turns.go). Of six that
+// ask, one of them for sixteen times as many bytes in each block, it gets 16.6 % with 2
+// slots and 37 % without turns (TestGreedyMemberGetsItsShare). Only who has its turn has
+// a buffer to write from: at most Config.Slots and 64 that are slow.
+//
+// With Config.Site, a node that serves other sites gives each of them other chunks, so
+// that they have something for each other: of what a peer elsewhere asks for, chunks come
+// first that fewest other sites were given. With Config.Courtesy as well, what went to
+// another site just now is answered busy once nothing else is left, and is to be asked
+// for there (courtesy.go). It is a publisher's way to send a content about once.
+//
+// Pacing, and credits from the receiver, are left to what is built on top: a request can
+// name as few blocks as wished.
 package exchange

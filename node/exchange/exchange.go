@@ -76,13 +76,34 @@ type Holding interface {
 // Config holds the settings of an Exchange. Zero means the default.
 type Config struct {
 	// Sessions is how many streams are served at once, all peers together;
-	// default 1024. An idle one costs about 20 kB with its two goroutines, a busy
-	// one 300 kB more.
+	// default 1024. An idle one costs about 20 kB with its two goroutines, one that
+	// has its turn 300 kB more.
 	Sessions int
+	// Slots is how many peers are sent blocks, manifests and lists at one time;
+	// default 16. The others wait for their turn, see turns. More of them make chunks
+	// late without making the wire faster, fewer leave cores idle where the wire is
+	// faster than one of them.
+	Slots int
+	// Site tells at which site a peer is, as known now; "" for one that is where this
+	// node is, or of which that isn't known. If it is set, what peers elsewhere ask for
+	// isn't answered in the order asked: chunks come first that fewest sites beside
+	// theirs were given. It is called for each chunk and must not block. Default: nil,
+	// all are answered in the order asked.
+	Site func(peer.ID) string
+	// Courtesy, with Site, is for how long after a chunk went to another site a
+	// request for it from a further one is answered busy, once nothing else is left
+	// to be sent on its stream: it is to be had there. As long as a chunk takes to be
+	// there and to be told, so two to five seconds; a site that can't reach the other
+	// waits for so long. Default 0: not at all.
+	Courtesy time.Duration
 	// Held is how many received blocks of a stream may wait to be released before
 	// reading stops; default 32: 2 MiB of usual blocks, enough to keep four cores
 	// hashing.
 	Held int
+	// HeldAll is the same for all streams together; default 64: 4 MiB of usual blocks,
+	// 16 MiB of the largest. Where many peers send faster than blocks are hashed, they
+	// would else be in memory by the number of peers.
+	HeldAll int
 	// Stall is how long a read inside of a frame, or a write, may make no headway
 	// before the stream is reset; default 25 s. It is noticed up to a fifth late,
 	// which makes 30 s at most.
@@ -94,14 +115,20 @@ type Config struct {
 const Spread = 20 * time.Millisecond
 
 func (c Config) withDefaults() (Config, error) {
-	if c.Sessions < 0 || c.Held < 0 || c.Stall < 0 {
+	if c.Slots < 0 || c.Courtesy < 0 || c.Sessions < 0 || c.Held < 0 || c.HeldAll < 0 || c.Stall < 0 {
 		return c, fmt.Errorf("exchange: settings can't be negative: %+v", c)
 	}
 	if c.Sessions == 0 {
 		c.Sessions = 1024
 	}
+	if c.Slots == 0 {
+		c.Slots = 16
+	}
 	if c.Held == 0 {
 		c.Held = 32
+	}
+	if c.HeldAll == 0 {
+		c.HeldAll = 64
 	}
 	if c.Stall == 0 {
 		c.Stall = 25 * time.Second
@@ -117,6 +144,9 @@ type Exchange struct {
 	config   Config
 	log      *zap.Logger
 	buffers  buffers
+	held     chan struct{} // tokens: one is taken for each block that any sink has
+	upload   *upload
+	courtesy *courtesy
 	group    sync.WaitGroup // everything that runs for a stream
 	running  chan struct{}  // closed when Run has begun and peers are served
 
@@ -144,6 +174,9 @@ func New(h host.Host, prefix protocol.ID, library Library, config Config, log *z
 		library:  library,
 		config:   config,
 		log:      log,
+		held:     tokens(config.HeldAll),
+		upload:   newUpload(config.Slots),
+		courtesy: newCourtesy(config),
 		running:  make(chan struct{}),
 		opening:  make(map[peer.ID]*opening),
 		sessions: make(map[*Session]struct{}),
@@ -168,6 +201,7 @@ func (x *Exchange) Run(ctx context.Context) error {
 		l.fail(fmt.Errorf("%w: %w", ErrGone, errClosed))
 	}
 	x.group.Wait()
+	x.upload.close()
 	return nil
 }
 

@@ -313,6 +313,40 @@ func TestSlowSinkStopsTheReading(t *testing.T) {
 	}
 }
 
+// What all peers together have sent and nobody has released is bounded too.
+func TestSlowSinksStopTheReadingOfAll(t *testing.T) {
+	h := newHolding(t, 8*mib, 64*kib)
+	at := newHost(t)
+	fetching := newExchange(t, at, newMemory(), Config{Held: 5, HeldAll: 12})
+	hold := make(chan struct{})
+	var baskets []*basket
+	for range 4 {
+		from := newHost(t)
+		connect(t, at, from)
+		newExchange(t, from, newMemory(h), Config{})
+		s := open(t, fetching, from.ID())
+		for c := range 2 {
+			b := newBasket(h, c)
+			b.hold = hold
+			if _, err := s.Request(Request{Content: h.encoded.ID, Chunk: c, Want: All, Sink: b}); err != nil {
+				t.Fatal(err)
+			}
+			baskets = append(baskets, b)
+		}
+	}
+	eventually(t, "twelve blocks are held", func() bool { return fetching.Stats().Fetched.Blocks == 12 })
+	time.Sleep(50 * time.Millisecond) // for more to come, if they did
+	if n := fetching.Stats().Fetched.Blocks; n != 12 {
+		t.Errorf("%d blocks were read", n)
+	}
+	close(hold)
+	for _, b := range baskets {
+		if err := b.wait(t); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestSessionIsSharedAndReopened(t *testing.T) {
 	h := newHolding(t, 2*mib, 64*kib)
 	a, b := newHost(t), newHost(t)
@@ -483,7 +517,7 @@ func TestPing(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	for _, c := range []Config{{Sessions: -1}, {Held: -1}, {Stall: -1}} {
+	for _, c := range []Config{{Sessions: -1}, {Held: -1}, {HeldAll: -1}, {Slots: -1}, {Courtesy: -1}, {Stall: -1}} {
 		if _, err := New(nil, prefix, newMemory(), c, zap.NewNop()); err == nil {
 			t.Errorf("%+v was accepted", c)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -384,4 +385,27 @@ func fetch(t testing.TB, s *Session, h *holding, chunk int, want uint64, list bo
 		t.Fatal(err)
 	}
 	return b
+}
+
+// counter is a Sink that only counts.
+type counter struct {
+	asked  <-chan struct{}
+	bytes  atomic.Int64
+	failed atomic.Pointer[error]
+}
+
+func (c *counter) List([]byte) error { return nil }
+
+func (c *counter) Block(_ int, data []byte, release func()) {
+	c.bytes.Add(int64(len(data)))
+	release()
+}
+
+func (c *counter) Unwanted(int) {}
+
+func (c *counter) End(err error) {
+	if err != nil {
+		c.failed.Store(&err)
+	}
+	<-c.asked
 }

@@ -22,6 +22,7 @@ type sending struct {
 	holding Holding // nil before the first step
 	left    uint64  // blocks to be sent
 	missing bool    // something that was asked isn't here
+	told    bool    // the courtesy knows that some of it went
 }
 
 func (s *sending) step(o *outbox) (done bool, code uint8) {

@@ -14,6 +14,7 @@ type Session struct {
 	log     *zap.Logger
 	buffers *buffers
 	held    chan struct{} // tokens: one is taken for each block that a sink has
+	heldAll chan struct{} // the same, of all sessions
 	calls   chan struct{} // tokens: one is taken for each call
 	wake    chan struct{} // a signal to the writer that out has frames
 
@@ -44,15 +45,21 @@ func newSession(x *Exchange, stream network.Stream) *Session {
 		line:    newLine(stream, &x.group),
 		log:     x.log,
 		buffers: &x.buffers,
-		held:    make(chan struct{}, x.config.Held),
+		held:    tokens(x.config.Held),
+		heldAll: x.held,
 		calls:   make(chan struct{}, maxCalls),
 		wake:    make(chan struct{}, 1),
 		pending: make(map[uint32]pending),
 	}
-	for range cap(s.held) {
-		s.held <- struct{}{}
-	}
 	return s
+}
+
+func tokens(n int) chan struct{} {
+	c := make(chan struct{}, n)
+	for range n {
+		c <- struct{}{}
+	}
+	return c
 }
 
 // Peer returns who is at the other end.
@@ -152,20 +159,12 @@ func (s *Session) readFrame(h header) error {
 // fewer than they may.
 func (s *Session) readBuffer(h header) (*buffer, bool) {
 	block := h.kind == kindBlock
-	if block {
-		select {
-		case <-s.held:
-		default:
-			select {
-			case <-s.held:
-			case <-s.done:
-				return nil, false
-			}
-		}
+	if block && !(s.take(s.held) && s.take(s.heldAll)) {
+		return nil, false
 	}
 	b := s.buffers.get(int(h.length))
 	if block {
-		b.tokens = s.held
+		b.tokens = [2]chan<- struct{}{s.held, s.heldAll}
 	}
 	if !s.readPayload(b.b[:h.length]) {
 		b.free()
@@ -175,6 +174,22 @@ func (s *Session) readBuffer(h header) (*buffer, bool) {
 		s.counters.block(int(h.length))
 	}
 	return b, true
+}
+
+// take takes a token, which may mean to wait for it. It reports false if the session has
+// ended.
+func (s *Session) take(tokens chan struct{}) bool {
+	select {
+	case <-tokens:
+		return true
+	default:
+	}
+	select {
+	case <-tokens:
+		return true
+	case <-s.done:
+		return false
+	}
 }
 
 // finish forgets what is pending under id, and tells it.

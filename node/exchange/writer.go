@@ -1,0 +1,187 @@
+package exchange
+
+import (
+	"slices"
+
+	"github.com/p2pnode/p2pnode/content"
+)
+
+// writeAll writes until the line ends. The buffer for it is lent only while there
+// is something to write: who waits for a turn has none.
+func (s *server) writeAll() {
+	berth := s.x.upload.enter(s.peer)
+	defer berth.leave()
+	var o outbox
+	for turn := false; ; {
+		select {
+		case <-s.wake:
+		case <-berth.turn:
+			turn = true
+		case <-s.done:
+			return
+		}
+		b := s.x.buffers.get(outSize)
+		o.b = b.b
+		ok := s.writeQueued(&o, berth, turn)
+		turn = false
+		b.free()
+		if !ok {
+			return
+		}
+	}
+}
+
+// writeQueued writes until nothing is left that may be written before the next turn
+// comes. It reports false if the line has ended.
+func (s *server) writeQueued(o *outbox, berth *berth, turn bool) bool {
+	for {
+		o.b, o.block = o.b[:0], 0
+		g := s.gather(o, turn)
+		if len(o.b) > 0 && !s.write(o.b) {
+			return false
+		}
+		if o.block > 0 {
+			s.counters.block(o.block)
+		}
+		switch {
+		case g.stepped:
+			turn = berth.wrote(len(o.b), g.whole)
+		case g.more:
+			if turn = berth.want(); !turn {
+				return true
+			}
+		case g.idle:
+			if turn {
+				berth.rest()
+			}
+			return true
+		}
+	}
+}
+
+// gathered is what gather found to do.
+type gathered struct {
+	stepped bool // something that takes a turn, of which is in the outbox what the job had to add
+	whole   bool // the job ended with it
+	more    bool // nothing but what takes a turn is left, and it isn't ours
+	idle    bool // nothing at all is left
+}
+
+// gather adds to o what is written next: frames without payload, and one step of
+// the first job. Unless it is our turn, jobs that take one aren't looked at.
+func (s *server) gather(o *outbox, turn bool) (g gathered) {
+	j, more := s.next(o, turn)
+	if j == nil {
+		return gathered{more: more, idle: !more && len(o.b) == 0}
+	}
+	before := len(o.b)
+	done, code := j.worker.step(o)
+	if w, ok := j.worker.(*sending); ok && o.block > 0 && !w.told {
+		w.told = true
+		s.x.courtesy.gave(s.peer, w.ask)
+	}
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g.stepped = j.class != followJob
+	g.whole = done
+	switch {
+	case s.jobs[j.id] != j:
+		// Cancelled meanwhile: its end is queued, and must not come twice.
+		o.b, o.block = o.b[:before], 0
+		g.whole = true
+	case done:
+		s.forget(j)
+		s.end(j.id, j.class, code)
+	}
+	return g
+}
+
+// next adds frames without payload to o and returns the job to be done, nil if there
+// is none, or none but with a turn: then more is true.
+func (s *server) next(o *outbox, turn bool) (j *job, more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := min(len(s.control), controlBatch); n > 0 {
+		for _, h := range s.control[:n] {
+			o.add(h)
+		}
+		s.control = slices.Delete(s.control, 0, n)
+		select {
+		case s.room <- struct{}{}:
+		default:
+		}
+	}
+	j = s.first()
+	switch {
+	case j == nil:
+	case j.class == followJob:
+		s.dequeue(j) // now, so that a change while its map is read queues it again
+	case !turn:
+		return nil, true
+	case j.class == requestJob:
+		j = s.courteous()
+	}
+	return j, false
+}
+
+// first returns the job that comes first, nil if there is none. Callers hold mu.
+func (s *server) first() *job {
+	for class := range s.queue {
+		if len(s.queue[class]) > 0 {
+			return s.queue[class][0]
+		}
+	}
+	return nil
+}
+
+// courteous returns the request to be answered, nil if all were answered busy. Callers
+// hold mu.
+func (s *server) courteous() *job {
+	for len(s.queue[requestJob]) > 0 {
+		q := s.queue[requestJob]
+		i, busy := s.x.courtesy.choose(s.peer, q)
+		j := q[i]
+		if !busy {
+			copy(q[1:], q[:i])
+			q[0] = j
+			return j
+		}
+		s.forget(j)
+		s.end(j.id, j.class, codeBusy)
+	}
+	return nil
+}
+
+// An outbox gathers frames into one Write.
+type outbox struct {
+	b     []byte
+	block int // bytes of the block among them
+}
+
+// add adds a frame without payload.
+func (o *outbox) add(h header) { o.b = h.append(o.b) }
+
+// addPayload adds a frame.
+func (o *outbox) addPayload(h header, payload []byte) {
+	h.length = uint32(len(payload))
+	o.b = append(h.append(o.b), payload...)
+}
+
+// room returns where the payload of a block may be put, before addBlock.
+func (o *outbox) room() []byte {
+	start := len(o.b) + headerSize
+	return o.b[start : start+content.MaxBlock : start+content.MaxBlock]
+}
+
+// addBlock adds a block's frame; data is what was put in room, or lies elsewhere.
+func (o *outbox) addBlock(h header, data []byte) {
+	h.length = uint32(len(data))
+	room := o.room()
+	if &room[0] != &data[0] {
+		copy(room, data)
+	}
+	o.b = h.append(o.b)
+	o.b = o.b[:len(o.b)+len(data)]
+	o.block = len(data)
+}
