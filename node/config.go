@@ -10,6 +10,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/p2pnode/p2pnode/content/store/disk"
+	"github.com/p2pnode/p2pnode/discovery/site"
 	"github.com/p2pnode/p2pnode/node/origin"
 	"github.com/p2pnode/p2pnode/node/trust"
 )
@@ -19,10 +20,12 @@ import (
 type Config struct {
 	// Data is the folder that holds everything of the node. Required.
 	Data string
-	// Site names the location of a node that starts an enterprise of its own.
-	// A node that joined has its site from its credential, and Site must be
-	// empty or the same. Default "default".
+	// Site is the location of this node, whatever else says one. Default: what Sites
+	// says of its network; else its credential, and for a node that starts an
+	// enterprise of its own that is "default".
 	Site string
+	// Sites is the enterprise's map from networks to sites. Default: empty.
+	Sites site.Map
 	// Name is what people call this node; default the host's name.
 	Name string
 	// Listen has the addresses to listen on. Default: port 4740, TCP and QUIC,
@@ -35,10 +38,14 @@ type Config struct {
 	// default: every one that can multicast), "off", or interface names.
 	MDNS []string
 	// Connections bounds those that stay open: above it, idle ones are closed until
-	// two thirds are left. An endpoint needs no more than the default, 96; the
-	// delegate of a site of 500 needs 900, and a publisher or issuer that 1,000
-	// members were told of 4000, or it closes every minute what they open again.
+	// two thirds are left. Those with a node's delegates, and a delegate's with its
+	// site, stay and don't count. An endpoint needs no more than the default, 96; a
+	// publisher or issuer that 1,000 members were told of needs 4000, or it closes
+	// every minute what they open again.
 	Connections int
+	// WAN says whom this node asks at other sites: WANMesh, the default, WANHub or
+	// WANOrigin. All nodes of a site are to have the same.
+	WAN string
 	// DHT is this node's part in the DHT. Default: it serves.
 	DHT DHTMode
 	// Workers bounds the cores used for hashing. Default: half of them.
@@ -84,6 +91,19 @@ type Config struct {
 	disk disk.FS // that the store is on; nil is the system's, tests have others
 }
 
+// Whom a node asks at other sites (Config.WAN).
+const (
+	// WANMesh: everybody who has it. Sites feed each other, and the publisher's link
+	// carries a content about once.
+	WANMesh = "mesh"
+	// WANHub: publishers only, where the WAN is a star and what goes from branch to
+	// branch crosses the hub's link twice.
+	WANHub = "hub"
+	// WANOrigin: nobody. Content comes from the HTTP servers that its manifest names,
+	// or from members of the own site.
+	WANOrigin = "origin-only"
+)
+
 // An APIMode says whether a node serves the local API.
 type APIMode uint8
 
@@ -115,6 +135,13 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Workers == 0 {
 		c.Workers = max(1, runtime.NumCPU()/2)
+	}
+	switch c.WAN {
+	case "":
+		c.WAN = WANMesh
+	case WANMesh, WANHub, WANOrigin:
+	default:
+		return c, fmt.Errorf("wan %q: want %s, %s or %s", c.WAN, WANMesh, WANHub, WANOrigin)
 	}
 	if c.FirstSource == 0 {
 		c.FirstSource = 30 * time.Second

@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/p2pnode/p2pnode/bandwidth"
 	"github.com/p2pnode/p2pnode/content"
 	"github.com/p2pnode/p2pnode/content/store"
 	"github.com/p2pnode/p2pnode/discovery"
@@ -58,6 +57,7 @@ type brought struct {
 	local  int64 // from this disk
 	left   int64 // of seeds, that weren't looked at
 	from   api.ByLink
+	givers api.ByLink // who gave that
 	wasted api.Wasted
 }
 
@@ -68,7 +68,7 @@ func (f *fetch) brought() brought {
 		b.left = f.preparation.left.Load()
 	}
 	if fs, ok := f.flowStatus(); ok {
-		b.from, _, b.wasted = byLink(fs)
+		b.from, _, b.givers, b.wasted = byLink(fs)
 	}
 	return b
 }
@@ -79,6 +79,9 @@ func (b brought) plus(o brought) brought {
 	b.from.LAN += o.from.LAN
 	b.from.WAN += o.from.WAN
 	b.from.Origin += o.from.Origin
+	b.givers.LAN = max(b.givers.LAN, o.givers.LAN) // the same ones, for the most part
+	b.givers.WAN = max(b.givers.WAN, o.givers.WAN)
+	b.givers.Origin = max(b.givers.Origin, o.givers.Origin)
 	b.wasted = b.wasted.Plus(o.wasted)
 	return b
 }
@@ -356,6 +359,7 @@ func (f *fetch) flowStatus() (flow.Status, bool) {
 			for i, s := range early.Status().Shares {
 				st.Resumed -= s.Verified
 				st.Shares[i].Verified += s.Verified
+				st.Shares[i].Givers = max(st.Shares[i].Givers, s.Givers)
 				st.Shares[i].Duplicate += s.Duplicate
 				st.Shares[i].Corrupt += s.Corrupt
 				st.Shares[i].Unwanted += s.Unwanted
@@ -380,18 +384,8 @@ func (d *delivery) status() api.FlowStatus {
 	id, written, total, before, others, disk := d.id, d.written, d.total, d.before, d.others, d.disk
 	d.mu.Unlock()
 	sum := before.plus(f.brought())
-	st.Local, st.From, st.Wasted = sum.local, sum.from, sum.wasted
-	if c, ok := f.preparing(); ok {
-		st.Phase, st.Done, st.Total = api.Copying, c.Progress(), c.Manifest().Size()
-	}
-	fs, ok := f.flowStatus()
-	if ok {
-		st.Phase, st.Done, st.Total, st.Rate, st.Left = api.Fetching, fs.Done, fs.Total, fs.Rate, api.Seconds(fs.Left)
-		if fs.Waiting != 0 {
-			st.Phase, st.Reason = api.Waiting, fs.Waiting.String()
-		}
-		_, st.Sources, _ = byLink(fs)
-	}
+	st.Local, st.From, st.Givers, st.Wasted = sum.local, sum.from, sum.givers, sum.wasted
+	f.stands(&st)
 	if others {
 		st.Phase, st.Reason, st.Rate, st.Left = api.Waiting, api.ForOthers, 0, 0
 	}
@@ -409,22 +403,6 @@ func (d *delivery) status() api.FlowStatus {
 	return st
 }
 
-// shares sums what came over each kind of link.
-func byLink(fs flow.Status) (from, sources api.ByLink, wasted api.Wasted) {
-	for _, s := range fs.Shares {
-		switch s.Link {
-		case bandwidth.LAN:
-			from.LAN, sources.LAN = s.Verified, int64(s.Sources)
-		case bandwidth.WAN:
-			from.WAN, sources.WAN = s.Verified, int64(s.Sources)
-		case bandwidth.Origin:
-			from.Origin, sources.Origin = s.Verified, int64(s.Sources)
-		}
-		wasted = wasted.Plus(api.Wasted{Duplicate: s.Duplicate, Corrupt: s.Corrupt, Unwanted: s.Unwanted})
-	}
-	return from, sources, wasted
-}
-
 func (d *delivery) result(c *store.Content, output string) api.GetResult {
 	d.mu.Lock()
 	f, before := d.fetch, d.before
@@ -435,7 +413,7 @@ func (d *delivery) result(c *store.Content, output string) api.GetResult {
 	}
 	d.mu.Unlock()
 	sum := before.plus(f.brought())
-	r.Local, r.From, r.Wasted, r.SeedsLeft = sum.local, sum.from, sum.wasted, sum.left
+	r.Local, r.From, r.Givers, r.Wasted, r.SeedsLeft = sum.local, sum.from, sum.givers, sum.wasted, sum.left
 	if fs, ok := f.flowStatus(); ok { // what it found here, but for what this get had brought
 		r.Here = max(0, fs.Resumed-sum.local-before.from.Total())
 	}

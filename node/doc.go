@@ -2,7 +2,7 @@
 //
 // Run is its cast list. A node has an identity in its enterprise (node/trust), a
 // libp2p host that admits members only (host.go), ways to learn of other
-// members (discovery/dht, discovery/mdns, peers.go), a store of what it holds
+// members (discovery/dht, discovery/mdns, peers.go) and of its site (discovery/site), a store of what it holds
 // (content/store), the chunk protocol that serves it and fetches more
 // (node/exchange), and a local API through which people and scripts speak to it
 // (node/api).

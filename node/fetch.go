@@ -80,6 +80,7 @@ type fetch struct {
 	wish
 	node  *Node
 	scout *scout
+	crew  *crewman
 
 	slots    chan struct{} // right to ask for the manifest
 	manifest chan holding  // the first that a holder gave and a release vouches for
@@ -96,6 +97,7 @@ type fetch struct {
 	target      *store.Content
 	preparation *preparation
 	flow        *flow.Flow
+	asked       time.Time // when it was asked for
 
 	mu      sync.Mutex
 	refused error            // why the last manifest was
@@ -113,6 +115,7 @@ type fetchTable struct {
 	mu    sync.Mutex
 	byID  map[content.ID]*fetch
 	ended shares
+	local int64 // that those that ended had from this disk
 }
 
 // fetch brings a content into the store, whole and verified. What is here already
@@ -162,7 +165,7 @@ func (t *fetchTable) begin(n *Node, w wish) (f *fetch, mine bool) {
 		return f, false
 	}
 	f = &fetch{
-		wish: w, node: n,
+		wish: w, node: n, asked: time.Now(),
 		slots: make(chan struct{}, maxManifests), manifest: make(chan holding),
 		settled: make(chan struct{}), begun: make(chan struct{}), joined: make(chan struct{}), wanted: make(chan struct{}), done: make(chan struct{}),
 		wishes: make(map[uint64][]int),
@@ -171,6 +174,7 @@ func (t *fetchTable) begin(n *Node, w wish) (f *fetch, mine bool) {
 		f.isWanted()
 	}
 	f.scout = n.newScout(content.Hash(w.id), f.use)
+	f.crew = newCrewman(f)
 	t.byID[w.id] = f
 	return f, true
 }
@@ -179,35 +183,11 @@ func (t *fetchTable) end(f *fetch) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.byID, f.id)
+	t.local += f.localBytes()
 	if s, ok := f.flowStatus(); ok {
 		t.ended.add(s)
 	}
 	close(f.done)
-}
-
-// shares is what came over each kind of link.
-type shares [len(bandwidth.Links)]flow.Share
-
-func (sum *shares) add(s flow.Status) {
-	for i, share := range s.Shares {
-		sum[i].Verified += share.Verified
-		sum[i].Duplicate += share.Duplicate
-		sum[i].Corrupt += share.Corrupt
-		sum[i].Unwanted += share.Unwanted
-	}
-}
-
-// brought returns what came since the start. It never goes back.
-func (t *fetchTable) brought() shares {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	sum := t.ended
-	for _, f := range t.byID {
-		if s, ok := f.flowStatus(); ok {
-			sum.add(s)
-		}
-	}
-	return sum
 }
 
 // all returns the fetches under way.
@@ -226,6 +206,7 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var g errgroup.Group
 	defer func() { cancel(); _ = g.Wait() }()
+	g.Go(func() error { return f.crew.Run(ctx) })
 	g.Go(func() error { return f.scout.Run(ctx) })
 
 	start := time.Now()
@@ -240,7 +221,7 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 	met := false // somebody who has it
 	c, ok := f.node.store.Get(f.id)
 	if !ok || len(f.releases) == 0 {
-		h, err := f.await(ctx, start, patience.C)
+		h, err := f.await(ctx, start, patience)
 		if err != nil {
 			return nil, err
 		}
@@ -261,6 +242,7 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 	}
 	defer c.Hold()()
 	f.settle(c)
+	f.crew.settled()
 	select {
 	case <-f.wanted:
 	case <-ctx.Done():
@@ -284,6 +266,7 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 	defer giveUp(nil)
 	web := newOrigins(f.node.web, c, f.hasSource, f.node.log.Named("origin"))
 	f.flow = f.newFlow(web.Bans(f.node.bans), false)
+	f.crew.begin(f.flow)
 	g.Go(func() error { return web.Run(flowing) })
 	for _, s := range web.Sources() {
 		f.flow.Add(s)
@@ -310,7 +293,11 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 				patience.Stop()
 				joined = nil
 			case <-patience.C:
-				giveUp(f.unfound(start))
+				if f.crew.found() {
+					patience.Reset(f.patience)
+				} else {
+					giveUp(f.unfound(start))
+				}
 			}
 		}
 	})
@@ -321,6 +308,7 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.crew.seat.Done()
 	f.node.announceWhole(c)
 	return c, nil
 }
@@ -328,8 +316,12 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 // newFlow returns a flow to the content: of all that it lacks, or of what readers
 // prefer.
 func (f *fetch) newFlow(bans flow.Bans, readers bool) *flow.Flow {
+	var plan flow.Plan
+	if !readers { // what somebody waits for while the disk is looked through is little
+		plan = seatPlan{f.crew.seat}
+	}
 	return flow.New(flow.Config{
-		Target: f.target, Rank: rank.Rank, Outcome: outcome, Workers: f.node.cfg.Workers, Readers: readers,
+		Plan: plan, Target: f.target, Rank: rank.Rank, Outcome: outcome, Workers: f.node.cfg.Workers, Readers: readers,
 		Ring: f.node.ring, Bans: bans, Log: f.node.log.Named("flow"),
 	})
 }
@@ -355,7 +347,7 @@ func (f *fetch) unfound(start time.Time) error {
 }
 
 // await waits for a manifest that somebody gives and a publisher signed for.
-func (f *fetch) await(ctx context.Context, start time.Time, patience <-chan time.Time) (holding, error) {
+func (f *fetch) await(ctx context.Context, start time.Time, patience *time.Timer) (holding, error) {
 	more := time.NewTicker(hedgeManifest)
 	defer more.Stop()
 	f.slots <- struct{}{}
@@ -370,7 +362,11 @@ func (f *fetch) await(ctx context.Context, start time.Time, patience <-chan time
 				given++
 				f.slots <- struct{}{}
 			}
-		case <-patience:
+		case <-patience.C:
+			if f.crew.found() { // it is on its way to this site
+				patience.Reset(f.patience)
+				continue
+			}
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			if f.refused != nil {
@@ -440,10 +436,13 @@ func (f *fetch) use(ctx context.Context, x *exchange.Session) {
 	asked := make(chan struct{})
 	go func() {
 		defer close(asked)
-		f.preparation.lister.ask(ctx, x, f.node.log)
+		f.preparation.lister.ask(ctx, x, f.node.link(x.Peer()) == bandwidth.LAN, f.node.log)
 	}()
 	defer func() { <-asked }() // ends as this does: with ctx, or the session
-	s := &source{Session: x, link: f.node.link(x.Peer()), joined: f.hasSource}
+	if !f.node.permits(x.Peer()) {
+		return
+	}
+	s := &source{Session: x, link: f.node.link(x.Peer()), joined: f.hasSource, publishes: f.node.published(f.id, x.Peer())}
 	if early := f.preparation.early; early != nil {
 		early.Add(s)
 	}
@@ -556,7 +555,12 @@ type source struct {
 	*exchange.Session
 	link   bandwidth.Link
 	joined func() // called when it turns out to hold something
+	// publishes: it signed a release of this.
+	publishes bool
 }
+
+// Publishes implements flow.Publisher.
+func (s *source) Publishes() bool { return s.publishes }
 
 // Link implements flow.Source.
 func (s *source) Link() bandwidth.Link { return s.link }

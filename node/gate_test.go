@@ -244,7 +244,7 @@ func TestGatewayReadsWhileAGetPrepares(t *testing.T) {
 	}
 	searched := make(chan error, 1)
 	go func() { searched <- f.scout.Run(ctx) }()
-	h, err := f.await(ctx, time.Now(), nil)
+	h, err := f.await(ctx, time.Now(), time.NewTimer(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}

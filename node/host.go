@@ -240,6 +240,8 @@ func newResources(measured bool) (network.ResourceManager, error) {
 	defaults := rcmgr.DefaultLimits
 	libp2p.SetDefaultServiceLimits(&defaults)
 	limits := rcmgr.PartialLimitConfig{
+		// A delegate has a stream of the site's protocol with every member.
+		ProtocolDefault: rcmgr.ResourceLimits{Streams: maxStreams, StreamsInbound: maxConns, StreamsOutbound: maxConns},
 		System: rcmgr.ResourceLimits{
 			Conns: maxConns, ConnsInbound: maxConns, ConnsOutbound: maxConns, FD: maxConns,
 			Streams: maxStreams, StreamsInbound: maxStreams, StreamsOutbound: maxStreams,

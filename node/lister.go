@@ -23,6 +23,9 @@ const (
 	// listsPatience is how long a fetch waits for the next list before it begins
 	// without the rest: whoever has a chunk gives its list with it.
 	listsPatience = 3 * time.Second
+	// listsAgain is when a neighbour that had not all of them is asked again: it may
+	// fetch the same, and know them by then.
+	listsAgain = 250 * time.Millisecond
 )
 
 // A lister fetches the block lists of a content's chunks, of whoever knows them,
@@ -42,8 +45,8 @@ type lister struct {
 // A listSpan is a range of chunks some of whose lists are not known.
 type listSpan struct {
 	first, count int
-	asked        map[peer.ID]struct{} // who was, and had not all of them
-	busy         bool                 // being asked
+	asked        map[peer.ID]time.Time // who was, when, and had not all of them
+	busy         bool                  // being asked
 }
 
 func newLister(c *store.Content, learnt func()) *lister {
@@ -73,7 +76,7 @@ func (l *lister) want(c *store.Content) {
 				last = i
 			}
 		}
-		spans = append(spans, &listSpan{first: first, count: last - first + 1, asked: make(map[peer.ID]struct{})})
+		spans = append(spans, &listSpan{first: first, count: last - first + 1, asked: make(map[peer.ID]time.Time)})
 		first = last + 1
 	}
 	l.mu.Lock()
@@ -104,13 +107,14 @@ func (l *lister) end() {
 	l.tell()
 }
 
-// take returns a span that p may know and nobody is asked about; and what to wait
-// for if there is none now. Neither: there never will be.
-func (l *lister) take(p peer.ID) (*listSpan, <-chan struct{}) {
+// take returns a span that p may know and nobody is asked about, a neighbour again
+// after a while; and what to wait for if there is none now. Neither: there never will
+// be.
+func (l *lister) take(p peer.ID, near bool) (*listSpan, <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.spans {
-		if _, asked := s.asked[p]; !asked && !s.busy {
+		if at, asked := s.asked[p]; !s.busy && (!asked || near && time.Since(at) >= listsAgain) {
 			s.busy = true
 			return s, nil
 		}
@@ -126,7 +130,7 @@ func (l *lister) settle(s *listSpan, p peer.ID, whole bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s.busy = false
-	s.asked[p] = struct{}{}
+	s.asked[p] = time.Now()
 	if whole {
 		for i, o := range l.spans {
 			if o == s {
@@ -140,9 +144,11 @@ func (l *lister) settle(s *listSpan, p peer.ID, whole bool) {
 
 // ask asks a peer for the lists that are wanted, until there are none or the
 // session ends. A peer that gives a wrong list isn't asked for more of them.
-func (l *lister) ask(ctx context.Context, x *exchange.Session, log *zap.Logger) {
+func (l *lister) ask(ctx context.Context, x *exchange.Session, near bool, log *zap.Logger) {
+	again := time.NewTicker(listsAgain)
+	defer again.Stop()
 	for {
-		span, wait := l.take(x.Peer())
+		span, wait := l.take(x.Peer(), near)
 		if span == nil && wait == nil {
 			return
 		}
@@ -153,6 +159,7 @@ func (l *lister) ask(ctx context.Context, x *exchange.Session, log *zap.Logger) 
 			case <-x.Done():
 				return
 			case <-wait:
+			case <-again.C:
 			}
 			continue
 		}

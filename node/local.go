@@ -17,6 +17,7 @@ import (
 	"github.com/p2pnode/p2pnode/bandwidth"
 	"github.com/p2pnode/p2pnode/discovery"
 	"github.com/p2pnode/p2pnode/node/api"
+	"github.com/p2pnode/p2pnode/node/flow"
 	"github.com/p2pnode/p2pnode/node/trust"
 )
 
@@ -34,8 +35,9 @@ const refusedLately = 2 * maxBackoff
 // Status implements api.Node.
 func (l local) Status(context.Context) (api.Status, error) {
 	me := l.identity.Credential()
+	here, _ := l.site.Site()
 	st := api.Status{
-		Version: Version(), Peer: me.Peer.String(), Name: me.Name, Site: me.Site,
+		Version: Version(), Peer: me.Peer.String(), Name: me.Name, Site: here,
 		Enterprise: l.identity.Enterprise(), Roles: me.Roles.Strings(), Data: l.cfg.Data,
 		Listen: l.listening(), Gateway: l.address(), Ready: l.isReady(), Started: l.started, Looking: l.looking(), Process: l.process(),
 	}
@@ -55,6 +57,7 @@ func (l local) Status(context.Context) (api.Status, error) {
 			st.Peers.WAN++
 		}
 	}
+	st.Flows, st.Moved = l.flows(), l.moved()
 	st.Warnings = l.warnings(st)
 	return st, nil
 }
@@ -212,7 +215,7 @@ func (l local) Peers(context.Context) ([]api.Peer, error) {
 		}
 		conn := conns[0]
 		out = append(out, api.Peer{
-			Peer: p.String(), Name: cred.Name, Site: cred.Site, Link: l.link(p).String(),
+			Peer: p.String(), Name: cred.Name, Site: l.site.At(p), Link: l.link(p).String(),
 			Address: conn.RemoteMultiaddr().String(), Transport: transportOf(conn.RemoteMultiaddr()),
 			Inbound: conn.Stat().Direction == network.DirInbound, Since: conn.Stat().Opened,
 			RTT:      api.Seconds(l.host.Peerstore().LatencyEWMA(p)),
@@ -270,7 +273,7 @@ func (l local) Ping(ctx context.Context, who string) (api.Pong, error) {
 	l.host.Peerstore().RecordLatency(p, rtt)
 	pong := api.Pong{Peer: p.String(), Link: l.link(p).String(), RTT: api.Seconds(rtt)}
 	if c, ok := l.admission.Of(p); ok {
-		pong.Name, pong.Site = c.Name, c.Site
+		pong.Name, pong.Site = c.Name, l.site.At(p)
 	}
 	if conns := l.host.Network().ConnsToPeer(p); len(conns) > 0 {
 		a := conns[0].RemoteMultiaddr()
@@ -320,13 +323,32 @@ func (l local) Decisions(_ context.Context, limit int) ([]api.Decision, error) {
 	}
 	out := make([]api.Decision, 0, len(all))
 	for _, d := range slices.Backward(all) {
-		a := api.Decision{Time: d.Time, Content: d.Content.String(), Chunk: d.Chunk, Verb: d.Verb.String(), Reason: d.Reason.String()}
-		if d.Peer != "" {
-			a.Peer = discovery.PeerName(d.Peer)
-		}
-		out = append(out, a)
+		out = append(out, decision(d))
 	}
 	return out, nil
+}
+
+func decision(d flow.Decision) api.Decision {
+	return api.Decision{
+		Time: d.Time, Content: d.Content.String(), Chunk: d.Chunk, Peer: sourceName(d.Peer), Verb: d.Verb.String(), Reason: d.Reason.String(),
+		Link: linkName(d.Link),
+	}
+}
+
+// sourceName returns the id of a source as it stands in the API; empty if there is none.
+func sourceName(p peer.ID) string {
+	if p == "" {
+		return ""
+	}
+	return discovery.PeerName(p)
+}
+
+// linkName returns a link class as it stands in the API; empty if it isn't known.
+func linkName(l bandwidth.Link) string {
+	if l == 0 {
+		return ""
+	}
+	return l.String()
 }
 
 // Invite implements api.Node.

@@ -24,6 +24,7 @@ const (
 // mend repairs what a change of address or a long sleep broke: connections that
 // only look alive are closed, and everyone is dialled, looked for and told anew.
 func (n *Node) mend(ctx context.Context) {
+	n.site.Refresh() // first: what follows dials those at this site
 	clearBackoffs(n.host)
 	for _, c := range orphans(n.host, n.cfg.Network) {
 		n.log.Debug("connection from an address that is gone", zap.Stringer("peer", c.RemotePeer()), zap.Stringer("addr", c.LocalMultiaddr()))

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"math/bits"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -18,6 +19,7 @@ type collector struct {
 	node                                               *Node
 	build, peers, contents, used, free                 *prometheus.Desc
 	delivered, wasted, served, refused, keys, dhtPeers *prometheus.Desc
+	members, delegates, delegate                       *prometheus.Desc
 
 	limit, reserved, pinned, evicted, evictedBytes, damaged, healed, scrubbed, scrubbedSince *prometheus.Desc
 }
@@ -30,6 +32,9 @@ func newCollector(n *Node) *collector {
 		node:          n,
 		build:         d("build_info", "The program's version; always 1.", "version"),
 		peers:         d("peers", "Members connected now, by link class.", "link"),
+		members:       d("site_members", "Members of this node's site that it is in touch with, and itself."),
+		delegates:     d("site_delegates", "Delegates of this node's site."),
+		delegate:      d("site_delegate", "1 if this node is one of them."),
 		contents:      d("contents", "Contents in the store, whole or in part."),
 		used:          d("cache_bytes", "What verified blocks in the store take of the disk."),
 		free:          d("disk_free_bytes", "Bytes free on the store's file system."),
@@ -43,7 +48,7 @@ func newCollector(n *Node) *collector {
 		scrubbed:      d("scrubbed_bytes_total", "Bytes read again by the scrub."),
 		scrubbedSince: d("scrubbed_since_timestamp_seconds", "Since when everything in the store was read again, or written."),
 		delivered:     d("delivered_bytes_total", "Bytes fetched and verified, each counted once, by link class.", "link"),
-		wasted:        d("wasted_bytes_total", "Bytes that crossed a network for nothing.", "reason"),
+		wasted:        d("wasted_bytes_total", "Bytes that crossed a network for nothing, by link class.", "link", "reason"),
 		served:        d("served_bytes_total", "Bytes of blocks sent to peers."),
 		refused:       d("refused_connections", "Connections refused lately, as far as they are remembered."),
 		keys:          d("announced_keys", "Keys announced in the DHT."),
@@ -70,6 +75,14 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(c.peers, float64(peers[bandwidth.LAN]), bandwidth.LAN.String())
 	gauge(c.peers, float64(peers[bandwidth.WAN]), bandwidth.WAN.String())
+	delegates := n.site.Delegates()
+	gauge(c.members, float64(len(n.site.Members())))
+	gauge(c.delegates, float64(len(delegates)))
+	one := 0.0
+	if slices.Contains(delegates, n.host.ID()) {
+		one = 1
+	}
+	gauge(c.delegate, one)
 	if u, err := n.store.Usage(); err == nil {
 		gauge(c.contents, float64(u.Contents))
 		gauge(c.used, float64(u.Used))
@@ -87,16 +100,13 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	if since := n.store.ScrubbedSince(); !since.IsZero() {
 		gauge(c.scrubbedSince, float64(since.Unix()))
 	}
-	var duplicate, corrupt, unwanted int64
 	for i, share := range n.fetches.brought() {
-		count(c.delivered, float64(share.Verified), bandwidth.Links[i].String())
-		duplicate += share.Duplicate
-		corrupt += share.Corrupt
-		unwanted += share.Unwanted
+		link := bandwidth.Links[i].String()
+		count(c.delivered, float64(share.Verified), link)
+		count(c.wasted, float64(share.Duplicate), link, "duplicate")
+		count(c.wasted, float64(share.Corrupt), link, "corrupt")
+		count(c.wasted, float64(share.Unwanted), link, "unwanted")
 	}
-	count(c.wasted, float64(duplicate), "duplicate")
-	count(c.wasted, float64(corrupt), "corrupt")
-	count(c.wasted, float64(unwanted), "unwanted")
 	count(c.served, float64(n.exchange.Stats().Served.Bytes))
 	gauge(c.refused, float64(len(n.admission.Refused())))
 	if s, err := n.dht.Stats(context.Background()); err == nil {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,9 @@ import (
 	"github.com/p2pnode/p2pnode/content/store"
 	"github.com/p2pnode/p2pnode/discovery"
 	"github.com/p2pnode/p2pnode/discovery/mdns"
+	"github.com/p2pnode/p2pnode/discovery/site"
 	"github.com/p2pnode/p2pnode/node/api"
+	"github.com/p2pnode/p2pnode/node/carry"
 	"github.com/p2pnode/p2pnode/node/exchange"
 	"github.com/p2pnode/p2pnode/node/flow"
 	"github.com/p2pnode/p2pnode/node/origin"
@@ -43,7 +46,9 @@ type Node struct {
 	web       *origin.Client // HTTP servers that manifests name
 	dht       directory
 	mdns      *mdns.Service // nil if off
+	site      *site.Service
 	exchange  *exchange.Exchange
+	planner   *carry.Planner
 	server    *api.Server // nil if the API is off
 	front
 	keeper *keeper
@@ -65,6 +70,8 @@ type members struct {
 	repairs   *repairs
 	seeds     *seedCache
 	uses      *uses
+	// neighbours are those heard by mDNS.
+	neighbours *neighbourhood
 }
 
 // New opens a node's folder, makes an enterprise of one in it if it is fresh, and
@@ -80,7 +87,7 @@ func New(cfg Config, log *zap.Logger) (_ *Node, err error) {
 			catalogue: newCatalogue(), fetches: fetchTable{byID: make(map[content.ID]*fetch)},
 			gates: newGateTable(),
 			ring:  flow.NewRing(0), bans: newBans(), repairs: newRepairs(),
-			gets: newGets(), imports: newImports(), seeds: newSeedCache(maxSeedCache), uses: newUses(),
+			gets: newGets(), imports: newImports(), seeds: newSeedCache(maxSeedCache), uses: newUses(), neighbours: newNeighbourhood(),
 		},
 	}
 	defer func() {
@@ -124,30 +131,17 @@ func openIdentity(cfg Config, log *zap.Logger) (id *trust.Identity, founded bool
 	}
 	id, err = trust.Load(cfg.Data, opts...)
 	if errors.Is(err, trust.ErrNoIdentity) {
-		site, name := cfg.Site, cfg.Name
-		if site == "" {
-			site = "default"
-		}
+		name := cfg.Name
 		if name == "" {
 			name = hostName()
 		}
-		id, err = trust.Init(cfg.Data, site, name, opts...)
+		id, err = trust.Init(cfg.Data, cmp.Or(cfg.Site, "default"), name, opts...)
 		return id, err == nil, err
 	}
 	if err != nil {
 		return nil, false, err
 	}
-	if has := id.Credential().Site; cfg.Site != "" && cfg.Site != has {
-		return nil, false, errors.Join(&SiteError{Want: cfg.Site, Has: has}, id.Close())
-	}
 	return id, false, nil
-}
-
-// A SiteError says that a node was to be at another site than its credential says.
-type SiteError struct{ Want, Has string }
-
-func (e *SiteError) Error() string {
-	return fmt.Sprintf("this node's credential is for site %q, not %q", e.Has, e.Want)
 }
 
 // hostName returns the host's name as far as it can be a node's.
@@ -183,6 +177,9 @@ func (n *Node) openNetwork() (err error) {
 		return err
 	}
 	n.admission.Attach(n.host)
+	if err := n.openSite(); err != nil {
+		return err
+	}
 	told, err := peer.AddrInfosFromP2pAddrs(n.cfg.Bootstrap...)
 	if err != nil {
 		return fmt.Errorf("bootstrap addresses: %w", err)
@@ -193,15 +190,16 @@ func (n *Node) openNetwork() (err error) {
 		far = func(p peer.ID) bool { return n.link(p) == bandwidth.WAN }
 	}
 	n.keeper = newKeeper(n.host, openBook(n.cfg.peersFile()), told, far, n.log.Named("peers"))
-	n.exchange, err = exchange.New(n.host, n.protocol(), library{n.store, n.catalogue}, exchange.Config{}, n.log.Named("exchange"))
+	n.exchange, err = exchange.New(n.host, n.protocol(), library{n.store, n.catalogue}, n.uploads(), n.log.Named("exchange"))
 	if err != nil {
 		return err
 	}
+	n.planner = carry.NewPlanner(n.log.Named("carry"))
 	if n.dht, err = openDirectory(n, told); err != nil {
 		return err
 	}
 	if !n.cfg.mdnsOff() {
-		n.mdns, err = mdns.New(n.host, mdns.Config{Enterprise: n.identity.Enterprise(), Interfaces: n.cfg.MDNS}, n.neighbour, n.log.Named("mdns"))
+		n.mdns, err = mdns.New(n.host, mdns.Config{Enterprise: n.identity.Enterprise(), Interfaces: n.cfg.MDNS, Speaks: n.isDelegate}, n.neighbour, n.log.Named("mdns"))
 	}
 	return err
 }
@@ -227,7 +225,11 @@ func (n *Node) Run(ctx context.Context) error {
 	work("dht", n.dht.Run)
 	if n.mdns != nil {
 		work("mdns", n.mdns.Run)
+		work("neighbours", n.meetNeighbours)
 	}
+	work("site", n.site.Run)
+	work("site key", n.meetSite)
+	work("plans", n.runPlans)
 	work("peers", n.keeper.Run)
 	work("network watch", func(ctx context.Context) error {
 		return watchNetwork(ctx, n.cfg.Network, n.log.Named("network"), func() { n.mend(ctx) })
@@ -285,7 +287,7 @@ func (n *Node) API() api.Node { return local{n} }
 
 // link returns what a transfer with a connected peer crosses.
 func (n *Node) link(p peer.ID) bandwidth.Link {
-	if c, ok := n.admission.Of(p); ok && c.Site == n.identity.Credential().Site {
+	if n.site.IsHere(p) {
 		return bandwidth.LAN
 	}
 	return bandwidth.WAN
@@ -305,11 +307,6 @@ func shortPeer(p peer.ID) string {
 		return s
 	}
 	return s[:8] + "…" + s[len(s)-5:]
-}
-
-// neighbour dials a peer that mDNS found, unless there are enough.
-func (n *Node) neighbour(ctx context.Context, info peer.AddrInfo) {
-	n.keeper.dial(ctx, info)
 }
 
 // announceAll tells the DHT of everything whole in the store: what is told

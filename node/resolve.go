@@ -194,6 +194,7 @@ func (n *Node) hear(ctx context.Context, r ref, how hearing, tried func(func() [
 		case <-x.Done():
 		}
 	})
+	s.goFar() // a name is a few hundred bytes
 	tried(s.Tried)
 	var g errgroup.Group
 	g.Go(func() error { return s.Run(ctx) })

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/p2pnode/p2pnode/bandwidth"
 	"github.com/p2pnode/p2pnode/content"
 	"github.com/p2pnode/p2pnode/node/exchange"
 )
@@ -36,6 +37,8 @@ type scout struct {
 	key   content.Hash
 	found func(ctx context.Context, s *exchange.Session) // runs until it has no more use for s
 	more  chan struct{}                                  // a signal: look again now
+	far   chan struct{}                                  // closed when other sites are asked too
+	once  sync.Once                                      // closes far
 
 	mu      sync.Mutex
 	engaged map[peer.ID]struct{}
@@ -47,7 +50,7 @@ type scout struct {
 
 func (n *Node) newScout(key content.Hash, found func(context.Context, *exchange.Session)) *scout {
 	return &scout{
-		node: n, key: key, found: found, more: make(chan struct{}, 1),
+		node: n, key: key, found: found, more: make(chan struct{}, 1), far: make(chan struct{}),
 		engaged: make(map[peer.ID]struct{}), met: make(map[peer.ID]struct{}),
 	}
 }
@@ -57,6 +60,19 @@ func (s *scout) Look() {
 	select {
 	case s.more <- struct{}{}:
 	default:
+	}
+}
+
+// goFar makes the scout look at other sites, and in the DHT, which it does not do
+// before: what a site needs of others few of its members bring.
+func (s *scout) goFar() { s.once.Do(func() { close(s.far) }) }
+
+func (s *scout) isFar() bool {
+	select {
+	case <-s.far:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -98,14 +114,22 @@ func (s *scout) Run(ctx context.Context) error {
 	defer sub.Close()
 	var g errgroup.Group
 	defer func() { _ = g.Wait() }()
-	for _, p := range s.node.host.Network().Peers() {
-		s.engage(ctx, &g, p, maxScouted)
+	all := func() {
+		for _, p := range s.node.host.Network().Peers() {
+			s.engage(ctx, &g, p, maxScouted)
+		}
 	}
+	all()
 	g.Go(func() error { s.lookUp(ctx, &g); return nil })
+	far := s.far
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-far:
+			far = nil
+			all()
+			s.Look()
 		case e := <-sub.Out():
 			s.engage(ctx, &g, e.(event.EvtPeerIdentificationCompleted).Peer, maxScouted)
 		}
@@ -115,6 +139,9 @@ func (s *scout) Run(ctx context.Context) error {
 // engage opens a session with a connected peer and hands it on, unless that is
 // under way, or so many are.
 func (s *scout) engage(ctx context.Context, g *errgroup.Group, p peer.ID, most int) {
+	if !s.asks(p) {
+		return
+	}
 	s.mu.Lock()
 	_, busy := s.engaged[p]
 	if busy || len(s.engaged) >= most {
@@ -141,6 +168,11 @@ func (s *scout) engage(ctx context.Context, g *errgroup.Group, p peer.ID, most i
 	})
 }
 
+// asks reports whether a connected peer is one to ask.
+func (s *scout) asks(p peer.ID) bool {
+	return s.node.link(p) == bandwidth.LAN || s.isFar()
+}
+
 func (s *scout) session(ctx context.Context, p peer.ID) error {
 	x, err := s.node.exchange.Session(ctx, p)
 	if err != nil {
@@ -155,7 +187,9 @@ func (s *scout) session(ctx context.Context, p peer.ID) error {
 func (s *scout) lookUp(ctx context.Context, g *errgroup.Group) {
 	pause := firstLookup
 	for {
-		s.askDHT(ctx, g)
+		if s.isFar() {
+			s.askDHT(ctx, g)
+		}
 		s.regain(ctx, g)
 		// Even a wish to look at once waits a little: what made a source go
 		// (a restart, a link that flaps) isn't over within milliseconds.

@@ -32,6 +32,7 @@ func TestSearchAsksWhomTheDHTNamesBesideManyOthers(t *testing.T) {
 	for i := range maxScouted {
 		s.engaged[peer.ID("busy "+strconv.Itoa(i))] = struct{}{}
 	}
+	s.goFar()
 	if err := s.Run(ctx); err != nil {
 		t.Fatal(err)
 	}

@@ -306,6 +306,16 @@ func TestThirdNodeFetchesFromBothAndThePublisherMayLeave(t *testing.T) {
 	if got.From.LAN != 8<<20 {
 		t.Errorf("from %+v, want all from the neighbour", got.From)
 	}
+	if got.Givers != (api.ByLink{LAN: 1}) {
+		t.Errorf("given by %+v, want the neighbour", got.Givers)
+	}
+	for e, want := range map[*endpoint]api.Moved{b: {From: api.ByLink{WAN: 8 << 20}, Sent: 8 << 20}, c: {From: api.ByLink{LAN: 8 << 20}}} {
+		st, err := e.node.API().Status(t.Context())
+		st.Moved.Wasted = api.Wasted{} // what chance brings
+		if err != nil || st.Moved != want || len(st.Flows) != 0 {
+			t.Errorf("%s: moved %+v, want %+v; flows %+v (%v)", e.cfg.Name, st.Moved, want, st.Flows, err)
+		}
+	}
 }
 
 func TestUnknownContentIsNotFoundWithWhatWasTried(t *testing.T) {
@@ -422,6 +432,7 @@ func TestSourceThatLostItsSessionIsAskedAgain(t *testing.T) {
 		}
 	})
 	done := make(chan error, 1)
+	s.goFar()
 	go func() { done <- s.Run(ctx) }()
 	for range 2 { // the connection stays; only the stream ends
 		select {

@@ -102,8 +102,8 @@ func (a *app) root() *cobra.Command {
 	root.SetCompletionCommandGroupID(groupOperation)
 	for _, c := range []*cobra.Command{
 		a.demoCommand(), a.runCommand(), a.joinCommand(), a.doctorCommand(),
-		a.addCommand(), a.getCommand(), a.contentCommand(), a.cacheCommand(),
-		a.inviteCommand(), a.memberCommand(), a.peerCommand(), a.pingCommand(),
+		a.addCommand(), a.getCommand(), a.whyCommand(), a.contentCommand(), a.cacheCommand(),
+		a.inviteCommand(), a.memberCommand(), a.siteCommand(), a.peerCommand(), a.pingCommand(),
 		a.statusCommand(), a.waitCommand(), a.configCommand(), a.healthcheckCommand(), a.versionCommand(),
 	} {
 		root.AddCommand(c)

@@ -140,6 +140,7 @@ func TestFlowTextSaysWhatGoesOn(t *testing.T) {
 		"pos 7.2  34 %  500/1431 MiB  9.6 MB/s  lan 2 wan 1  ETA 0:14": {Name: "pos", Version: "7.2", Phase: api.Fetching, Done: 500 << 20, Total: 1431 << 20, Rate: 8 * 9_600_000, Sources: api.ByLink{LAN: 2, WAN: 1}, Left: api.Seconds(14 * time.Second)},
 		"bafyreib2…itae  looking for it  0:03  lan 0 wan 0":            {Phase: api.Finding, Elapsed: api.Seconds(3 * time.Second)},
 		"pos 7.2  50 %  1/2 B  waiting: no-source":                     {Name: "pos", Version: "7.2", Phase: api.Waiting, Reason: "no-source", Done: 1, Total: 2},
+		"pos 7.2  50 %  1/2 B  waiting: nobody has it":                 {Name: "pos", Version: "7.2", Phase: api.Waiting, Reason: "no-source", Detail: "nobody has it", Done: 1, Total: 2},
 		"pos 7.2  50 %  1/2 B  waiting for disk: /d: full":             {Name: "pos", Version: "7.2", Phase: api.Waiting, Reason: api.ForDisk, Detail: "/d: full", Done: 1, Total: 2},
 		"pos 7.2  100 %  2/2 B  writing":                               {Name: "pos", Version: "7.2", Phase: api.Writing, Done: 2, Total: 2},
 	} {

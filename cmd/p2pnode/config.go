@@ -52,8 +52,8 @@ type setting struct {
 }
 
 var keyTable = []setting{
-	{key: "site", kind: "SITE", builtin: "default", example: "berlin",
-		doc:   "the site of a node that starts an enterprise; one that joins has it from its invite",
+	{key: "site", kind: "SITE", builtin: "that of its credential", example: "berlin",
+		doc:   "the site of this node, whatever its invite said; a node that starts an enterprise is at \"default\"",
 		value: func(s *settings) pflag.Value { return textValue{&s.node.Site, trust.CheckSite} }},
 	{key: "name", kind: "NAME", builtin: "the host's name", example: "till-7",
 		doc:   "what people call this node",
@@ -94,6 +94,11 @@ var keyTable = []setting{
 	{key: "gateway", kind: "HOST:PORT", builtin: "none", example: "127.0.0.1:4741",
 		doc:   "where contents are served over HTTP, to this machine; any:HOST:PORT lets others reach it, who read everything without a credential",
 		value: func(s *settings) pflag.Value { return gatewayValue{&s.node.Gateway, &s.node.GatewayAny} }},
+	{key: "wan", kind: "WORD", builtin: node.WANMesh, example: node.WANHub,
+		doc: "whom the site asks for what it lacks: mesh for every other site, hub for publishers alone, origin-only for no node at another site, only HTTP servers",
+		value: func(s *settings) pflag.Value {
+			return choice{&s.node.WAN, []string{node.WANMesh, node.WANHub, node.WANOrigin}}
+		}},
 	{key: "seeds", kind: "PATH", builtin: "none", example: "/opt/pos",
 		doc:   "files and folders of this machine, as of an installed older version, in which every get looks for what it can take from",
 		value: func(s *settings) pflag.Value { return pathsValue{&s.node.Seeds} }, reset: func(s *settings) { s.node.Seeds = nil }},

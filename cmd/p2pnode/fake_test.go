@@ -61,6 +61,11 @@ func (fakeNode) Status(context.Context) (api.Status, error) {
 		Version: "1.2.3", Peer: "12D3KooWRYB4BrUopyJXLyhzVVk3yPPvjQKBPkXcubTfcYXuZPJi", Name: "hq", Site: "berlin",
 		Enterprise: "oa3jvowcsnielbcs", Roles: []string{"member"}, Ready: true, Started: time.Now().Add(-time.Hour * 3),
 		Store: api.Store{Contents: 1, Used: 3 << 29, Free: 25 << 30, Quota: 10 << 30, Pinned: 1 << 29}, Peers: api.ByLink{LAN: 2, WAN: 1},
+		Moved: api.Moved{From: api.ByLink{LAN: 3 << 29, WAN: 1 << 29}, Local: 5 << 20, Wasted: api.Wasted{Duplicate: 4096}, Sent: 3 << 30},
+		Flows: []api.FlowStatus{{
+			Content: fakeID, Name: "menu", Version: "2", Phase: api.Fetching, Done: 412 << 20, Total: 1431 << 20, Rate: 8 * 9.6e6, Left: api.Seconds(14 * time.Second),
+			From: api.ByLink{LAN: 300 << 20, WAN: 112 << 20}, Sources: api.ByLink{LAN: 2, WAN: 1}, Givers: api.ByLink{LAN: 3, WAN: 1},
+		}},
 		Warnings: []api.Warning{{Code: "low-space", Message: "little is left", Next: "Remove content: p2pnode content ls"}},
 	}, nil
 }
@@ -111,7 +116,7 @@ func (fakeNode) Get(ctx context.Context, r api.GetRequest, report func(api.FlowS
 			From: api.ByLink{WAN: 1 << 20}, Verified: true, Elapsed: api.Seconds(10 * time.Second)}, nil
 	}
 	return api.GetResult{Content: fakeID, Name: "pos", Version: "7.2", Output: r.Output, Size: 3 << 29, Files: 2, Here: 1 << 29,
-		From: api.ByLink{LAN: 3 << 28, WAN: 1 << 28}, Wasted: api.Wasted{Duplicate: 4096}, Verified: true, Elapsed: api.Seconds(10 * time.Second)}, nil
+		From: api.ByLink{LAN: 3 << 28, WAN: 1 << 28}, Givers: api.ByLink{LAN: 2, WAN: 1}, Wasted: api.Wasted{Duplicate: 4096}, Verified: true, Elapsed: api.Seconds(10 * time.Second)}, nil
 }
 
 func (fakeNode) Contents(context.Context) ([]api.Content, error) {
@@ -176,6 +181,61 @@ func (fakeNode) Verify(_ context.Context, ref string, _ func(api.Progress)) (api
 
 func (fakeNode) Ping(_ context.Context, who string) (api.Pong, error) {
 	return api.Pong{Peer: "12D3KooWRYB4BrUopyJXLyhzVVk3yPPvjQKBPkXcubTfcYXuZPJi", Name: who, Site: "hq", Link: "wan", Transport: "quic", Direct: true, RTT: api.Seconds(18 * time.Millisecond)}, fakeError(who)
+}
+
+func (fakeNode) Sites(context.Context) ([]api.Site, error) {
+	return []api.Site{
+		{Site: "berlin", Own: true, Link: "lan", Nodes: 3, Names: []string{"hq", "till-1", "till-2"}},
+		{Site: "paris", Link: "wan", Nodes: 8, Names: []string{"a", "b", "c", "d", "e", "f", "g", "h"}},
+	}, nil
+}
+
+func (fakeNode) Site(_ context.Context, id string) (api.SiteDetail, error) {
+	const hq, till = "12D3KooWRYB4BrUopyJXLyhzVVk3yPPvjQKBPkXcubTfcYXuZPJi", "12D3KooWQ5sNXwFQRB8nLzZKZ6sLSKgTv6xHJhUjnTZmCy8re97x"
+	since := time.Date(2020, 11, 22, 12, 0, 0, 0, time.Local)
+	s := api.SiteDetail{Site: "berlin", Own: true, From: "credential", Delegates: []string{hq}, Members: []api.SiteMember{
+		{Peer: hq, Name: "hq", Self: true, Delegate: true, Since: since, Report: &api.Report{Mains: true, Wired: true, Willing: true, Free: 25 << 30}},
+	}}
+	switch id {
+	case "":
+		s.Members = append(s.Members,
+			api.SiteMember{Peer: till, Name: "till-1", Since: since, RTT: api.Seconds(time.Millisecond), Report: &api.Report{Free: 5 << 30}},
+			api.SiteMember{Peer: till, Name: "till-2", Since: since, Silent: true})
+		s.Underway = []api.Carrying{
+			{Content: fakeID, Name: "menu", Version: "2", Planner: hq, Planned: true, Chunks: 40, Here: 12, Members: 2, Carriers: []api.Carrier{{Peer: till, Name: "till-1", Chunks: 3}, {Peer: hq, Name: "hq", Chunks: 1}}},
+			{Content: fakeID, Name: "pos", Version: "7.2", Planner: till},
+			{Content: fakeID},
+		}
+	case "paris":
+		s = api.SiteDetail{Site: id, Members: s.Members}
+	}
+	return s, fakeError(id)
+}
+
+// Why's times are told without zones: it happened at noon, wherever the test runs.
+func (fakeNode) Why(_ context.Context, ref string, chunk int) (api.Why, error) {
+	noon := time.Date(2020, 11, 22, 12, 0, 0, 0, time.Local)
+	const hq, till = "12D3KooWRYB4BrUopyJXLyhzVVk3yPPvjQKBPkXcubTfcYXuZPJi", "12D3KooWQ5sNXwFQRB8nLzZKZ6sLSKgTv6xHJhUjnTZmCy8re97x"
+	w := api.Why{
+		Content: fakeID, Name: ref, Version: "7.2", Chunks: 1431, Here: 1012,
+		Came: []api.Came{
+			{Peer: hq, Name: "hq", Link: "wan", Chunks: 400, First: noon, Last: noon.Add(time.Minute)},
+			{Peer: till, Link: "lan", Chunks: 600, First: noon.Add(time.Second), Last: noon.Add(time.Minute)},
+		},
+		Shunned: []api.Shunned{{Peer: till, Name: "till-9", Reason: "bad-bytes", Until: noon.Add(time.Hour)}},
+		Flow:    &api.FlowStatus{Name: ref, Version: "7.2", Phase: api.Waiting, Reason: "carried", Detail: "other members of the site bring what is missing", Done: 412 << 20, Total: 1431 << 20},
+		Said: []api.Sentence{
+			{Decision: api.Decision{Time: noon, Chunk: -1, Peer: hq, Verb: "join"}, Text: "hq became a source over the WAN"},
+			{Decision: api.Decision{Time: noon.Add(time.Second), Chunk: 7, Peer: hq, Verb: "doubt"}, Text: "hq is late with chunk 7", More: 18},
+			{Decision: api.Decision{Time: noon.Add(time.Minute), Chunk: -1, Verb: "wait", Reason: "carried"}, Text: "it waits: other members of the site bring what is missing"},
+		},
+		Forgotten: true,
+	}
+	if chunk != api.AllChunks {
+		w.Chunk = &api.ChunkStory{Chunk: chunk, Here: true, Time: &noon, Text: fmt.Sprintf("chunk %d came from hq over the WAN because no member of the site held it and this node was its carrier", chunk)}
+		w.Said, w.Forgotten = []api.Sentence{{Decision: api.Decision{Time: noon, Chunk: chunk, Peer: hq, Verb: "ask"}, Text: fmt.Sprintf("hq was asked for chunk %d over the WAN: nobody else in reach had it to give", chunk)}}, false
+	}
+	return w, fakeError(ref)
 }
 
 func (fakeNode) Invite(_ context.Context, r api.InviteRequest) (api.Invitation, error) {

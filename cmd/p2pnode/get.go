@@ -1,13 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -101,18 +101,7 @@ func (a *app) get(ctx context.Context, r api.GetRequest) error {
 	return a.summary(res, func(w io.Writer) error {
 		fetched := res.From.Total()
 		took := time.Duration(res.Elapsed)
-		parts := []string{}
-		for _, p := range []struct {
-			name string
-			n    int64
-		}{{"lan", res.From.LAN}, {"wan", res.From.WAN}, {"origin", res.From.Origin}, {"this disk", res.Local}, {"here already", res.Here}} {
-			if p.n > 0 {
-				parts = append(parts, p.name+" "+size(p.n))
-			}
-		}
-		if len(parts) == 0 {
-			parts = append(parts, "nothing to fetch")
-		}
+		from := cmp.Or(sourcesText(portionsOf(res.From, res.Givers, res.Local, res.Here)), "nothing to fetch")
 		if res.SeedsLeft > 0 {
 			fmt.Fprintf(a.err, "%s of the seeds were not looked at: they are too many for one get. Name the files that matter: --seed PATH\n", size(res.SeedsLeft))
 		}
@@ -129,7 +118,7 @@ func (a *app) get(ctx context.Context, r api.GetRequest) error {
 		}
 		_, err := fmt.Fprintf(w, "%s%s, %s, %s%s\nfrom  %s; wasted %s\n%s  %s\n",
 			title(res.Name, res.Version, "  "), size(res.Size), count(res.Files, "file"), span(took), rate,
-			strings.Join(parts, ", "), size(res.Wasted.Total()), verified, res.Output)
+			from, size(res.Wasted.Total()), verified, res.Output)
 		return err
 	})
 }
@@ -178,7 +167,7 @@ func flowText(ref string, s api.FlowStatus) string {
 		if s.Reason == api.ForOthers {
 			return line + "  waiting: others on this node have it open"
 		}
-		return line + "  waiting: " + s.Reason
+		return line + "  waiting: " + cmp.Or(s.Detail, s.Reason)
 	}
 	line += fmt.Sprintf("  %s  lan %d wan %d", speed(s.Rate), s.Sources.LAN, s.Sources.WAN)
 	if s.Left > 0 {

@@ -82,8 +82,6 @@ func (a *app) run(ctx context.Context, s *settings, join, joinFile string) (err 
 	switch {
 	case join != "" && joinFile != "":
 		return usageError{errors.New("--join and --join-file: choose one")}
-	case joining && cfg.Site != "":
-		return usageError{fmt.Errorf("a site (%s) is of no use with --join: the invite says the site", s.origin("site"))}
 	}
 	log, err := newLogger(a.err, s.logLevel, s.logFormat)
 	if err != nil {
@@ -157,15 +155,12 @@ func (a *app) isReady(ctx context.Context, n *node.Node, took time.Duration) err
 
 // startError says what to do where a start failed for a known reason.
 func startError(err error) error {
-	var site *node.SiteError
 	var socket *net.OpError
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, trust.ErrInUse):
 		return api.Errorf(api.Failed, "See it: p2pnode status", "another node runs on this folder: %w", err)
-	case errors.As(err, &site):
-		return api.Errorf(api.Usage, "Leave --site away, or start another enterprise in another folder", "%w", err)
 	case errors.As(err, &socket) && socket.Op == "listen":
 		return api.Errorf(api.Failed, "End what has that address, or choose another: p2pnode run --listen MULTIADDR, --gateway HOST:PORT", "the node can't start: %w", err)
 	}

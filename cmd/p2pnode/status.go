@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,16 @@ func (a *app) statusCommand() *cobra.Command {
 					state, span(time.Since(st.Started)), me(st), st.Site, st.Enterprise, orNone(strings.Join(st.Roles, ",")), st.Version)
 				fmt.Fprintf(w, "content %d   store %s of %s (%s pinned, %s free)   peers lan %d wan %d\n",
 					st.Store.Contents, size(st.Store.Used), size(st.Store.Quota), size(st.Store.Pinned), size(st.Store.Free), st.Peers.LAN, st.Peers.WAN)
+				fetched := cmp.Or(sourcesText(portionsOf(st.Moved.From, api.ByLink{}, st.Moved.Local, 0)), "nothing")
+				fmt.Fprintf(w, "since the start   fetched %s%s; wasted %s   sent %s\n",
+					fetched, nearText(st.Moved.From), size(st.Moved.Wasted.Total()), size(st.Moved.Sent))
+				for _, f := range st.Flows {
+					line := "flow  " + flowText(f.Content, f)
+					if from := sourcesText(portionsOf(f.From, f.Givers, f.Local, 0)); from != "" {
+						line += "  from " + from
+					}
+					fmt.Fprintln(w, line)
+				}
 				warnings(w, a, st.Warnings)
 				return nil
 			})

@@ -116,18 +116,24 @@ func TestClientIsTheNodeAtTheOtherEnd(t *testing.T) {
 	report := func(api.Progress) {}
 
 	calls := map[string]func(api.Node) (any, error){
-		"Status":    func(n api.Node) (any, error) { return n.Status(ctx) },
-		"Ready":     func(n api.Node) (any, error) { return n.Ready(ctx) },
-		"Doctor":    func(n api.Node) (any, error) { return n.Doctor(ctx) },
-		"Contents":  func(n api.Node) (any, error) { l, err := n.Contents(ctx); return len(l), err },
-		"Content":   func(n api.Node) (any, error) { d, err := n.Content(ctx, "pos@7.2+a"); return d.Content, err },
-		"Remove":    func(n api.Node) (any, error) { return n.Remove(ctx, "pos@7.2") },
-		"Verify":    func(n api.Node) (any, error) { return n.Verify(ctx, "pos", report) },
-		"Peers":     func(n api.Node) (any, error) { return n.Peers(ctx) },
-		"Refusals":  func(n api.Node) (any, error) { return n.Refusals(ctx) },
-		"Ping":      func(n api.Node) (any, error) { return n.Ping(ctx, "hq") },
-		"Decisions": func(n api.Node) (any, error) { return n.Decisions(ctx, 17) },
-		"Members":   func(n api.Node) (any, error) { l, err := n.Members(ctx); return l[0].Peer, err },
+		"Status":       func(n api.Node) (any, error) { return n.Status(ctx) },
+		"Ready":        func(n api.Node) (any, error) { return n.Ready(ctx) },
+		"Doctor":       func(n api.Node) (any, error) { return n.Doctor(ctx) },
+		"Contents":     func(n api.Node) (any, error) { l, err := n.Contents(ctx); return len(l), err },
+		"Content":      func(n api.Node) (any, error) { d, err := n.Content(ctx, "pos@7.2+a"); return d.Content, err },
+		"Remove":       func(n api.Node) (any, error) { return n.Remove(ctx, "pos@7.2") },
+		"Verify":       func(n api.Node) (any, error) { return n.Verify(ctx, "pos", report) },
+		"Peers":        func(n api.Node) (any, error) { return n.Peers(ctx) },
+		"Refusals":     func(n api.Node) (any, error) { return n.Refusals(ctx) },
+		"Ping":         func(n api.Node) (any, error) { return n.Ping(ctx, "hq") },
+		"Decisions":    func(n api.Node) (any, error) { return n.Decisions(ctx, 17) },
+		"Why":          func(n api.Node) (any, error) { return n.Why(ctx, "pos@7.2+a", 17) },
+		"Why of all":   func(n api.Node) (any, error) { return n.Why(ctx, "pos", api.AllChunks) },
+		"Sites":        func(n api.Node) (any, error) { return n.Sites(ctx) },
+		"Site":         func(n api.Node) (any, error) { return n.Site(ctx, "hq/2 b") },
+		"own Site":     func(n api.Node) (any, error) { return n.Site(ctx, "") },
+		"missing Site": func(n api.Node) (any, error) { return n.Site(ctx, "missing") },
+		"Members":      func(n api.Node) (any, error) { l, err := n.Members(ctx); return l[0].Peer, err },
 		"Revoke": func(n api.Node) (any, error) {
 			m, err := n.Revoke(ctx, "b1", api.RevokeRequest{Reason: "lost"})
 			return m.Reason, err

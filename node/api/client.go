@@ -203,6 +203,19 @@ func (c *Client) Peers(ctx context.Context) ([]Peer, error) {
 	return items(call[List[Peer]](ctx, c, "GET", "/v1/peers", nil))
 }
 
+// Sites implements Node.
+func (c *Client) Sites(ctx context.Context) ([]Site, error) {
+	return items(call[List[Site]](ctx, c, "GET", "/v1/sites", nil))
+}
+
+// Site implements Node.
+func (c *Client) Site(ctx context.Context, id string) (SiteDetail, error) {
+	if id == "" {
+		return call[SiteDetail](ctx, c, "GET", "/v1/site", nil)
+	}
+	return call[SiteDetail](ctx, c, "GET", "/v1/sites/"+url.PathEscape(id), nil)
+}
+
 // Refusals implements Node.
 func (c *Client) Refusals(ctx context.Context) ([]Refusal, error) {
 	return items(call[List[Refusal]](ctx, c, "GET", "/v1/refusals", nil))
@@ -216,6 +229,15 @@ func (c *Client) Ping(ctx context.Context, who string) (Pong, error) {
 // Decisions implements Node.
 func (c *Client) Decisions(ctx context.Context, limit int) ([]Decision, error) {
 	return items(call[List[Decision]](ctx, c, "GET", "/v1/decisions?limit="+strconv.Itoa(limit), nil))
+}
+
+// Why implements Node.
+func (c *Client) Why(ctx context.Context, ref string, chunk int) (Why, error) {
+	path := "/v1/contents/" + url.PathEscape(ref) + "/why"
+	if chunk != AllChunks {
+		path += "?chunk=" + strconv.Itoa(chunk)
+	}
+	return call[Why](ctx, c, "GET", path, nil)
 }
 
 // Invite implements Node.

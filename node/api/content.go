@@ -136,6 +136,7 @@ type FlowStatus struct {
 	From    ByLink         `json:"from_bytes"`  // fetched by this get
 	Local   int64          `json:"local_bytes"` // copied by it from this disk
 	Sources ByLink         `json:"sources"`     // who is asked now
+	Givers  ByLink         `json:"givers"`      // how many gave something of it so far
 	Wasted  Wasted         `json:"wasted"`
 	Left    Seconds        `json:"left_seconds,omitempty"` // 0 while unknown
 	Elapsed Seconds        `json:"seconds"`
@@ -167,6 +168,7 @@ type GetResult struct {
 	Here    int64  `json:"here_bytes"`  // held before this get began
 	Local   int64  `json:"local_bytes"` // copied by it from other contents and seeds on this disk
 	From    ByLink `json:"from_bytes"`  // fetched by this get
+	Givers  ByLink `json:"givers"`      // how many peers, or servers, gave that
 	Wasted  Wasted `json:"wasted"`
 	// SeedsLeft is how much of the seeds wasn't looked at, as they are too many for
 	// one get. What one looked at, others on this node needn't.

@@ -20,6 +20,7 @@
 //	PUT    /v1/contents/{ref}/pin      Content, kept from now on
 //	DELETE /v1/contents/{ref}/pin      Content, evicted when room is needed
 //	POST   /v1/contents/{ref}/verify   lines of Progress, then VerifyResult
+//	GET    /v1/contents/{ref}/why[?chunk=N]  Why: where it came from, and the last choices
 //	POST   /v1/contents/{ref}/export   ExportRequest: lines of Progress, then ExportResult
 //	POST   /v1/imports                 ImportRequest: lines of Progress, then ImportResult
 //	POST   /v1/flows                   GetRequest: lines of FlowStatus, then GetResult
@@ -28,6 +29,9 @@
 //	POST   /v1/cache/verify            lines of Progress, then VerifyAllResult
 //	GET    /v1/peers                   List[Peer]
 //	POST   /v1/peers/{who}/ping        Pong
+//	GET    /v1/sites                   List[Site]: the sites that the node knows
+//	GET    /v1/site                    SiteDetail of the node's own site
+//	GET    /v1/sites/{site}            SiteDetail
 //	GET    /v1/refusals                List[Refusal]
 //	POST   /v1/invites                 InviteRequest: Invitation
 //	GET    /v1/members                 List[Member]

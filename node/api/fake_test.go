@@ -120,6 +120,22 @@ func (f *fakeNode) Decisions(_ context.Context, limit int) ([]api.Decision, erro
 	return []api.Decision{{Time: moment, Chunk: limit, Verb: "ask", Reason: "same-site"}}, nil
 }
 
+func (f *fakeNode) Sites(context.Context) ([]api.Site, error) {
+	return []api.Site{{Site: "hq", Own: true, Link: "lan", Nodes: 2, Names: []string{"a", "b"}}}, nil
+}
+
+func (f *fakeNode) Site(_ context.Context, id string) (api.SiteDetail, error) {
+	return api.SiteDetail{
+		Site: "is " + id, From: "map", Delegates: []string{"p"}, Members: []api.SiteMember{{Peer: "p", Since: moment, Report: &api.Report{Started: moment, Mains: true, Free: 5}}},
+		Underway: []api.Carrying{{Content: "c", Planner: "p", Planned: true, Carriers: []api.Carrier{{Peer: "p", Chunks: 3}}}},
+	}, missing(id)
+}
+
+func (f *fakeNode) Why(_ context.Context, ref string, chunk int) (api.Why, error) {
+	return api.Why{Content: "bafywhy", Name: ref, Chunks: chunk, Came: []api.Came{{Peer: "p", Link: "lan", Chunks: 2, First: moment, Last: moment}},
+		Said: []api.Sentence{{Decision: api.Decision{Time: moment, Chunk: chunk, Verb: "got"}, Text: "it came"}}, Shunned: []api.Shunned{{Peer: "q", Until: moment}}}, missing(ref)
+}
+
 func (f *fakeNode) Invite(_ context.Context, r api.InviteRequest) (api.Invitation, error) {
 	return api.Invitation{Token: "p2p1.x", Site: r.Site, Uses: r.Uses, Expires: moment.Add(time.Duration(r.Expires))}, nil
 }

@@ -40,12 +40,19 @@ type Node interface {
 	VerifyAll(ctx context.Context, report func(Progress)) (VerifyAllResult, error)
 
 	Peers(ctx context.Context) ([]Peer, error)
+	// Sites returns the sites that the node knows of, its own first.
+	Sites(ctx context.Context) ([]Site, error)
+	// Site returns a site, the node's own if id is empty.
+	Site(ctx context.Context, id string) (SiteDetail, error)
 	// Refusals returns the last connections that were not admitted, newest
 	// first.
 	Refusals(ctx context.Context) ([]Refusal, error)
 	Ping(ctx context.Context, who string) (Pong, error)
 	// Decisions returns the last limit choices of sources, newest first.
 	Decisions(ctx context.Context, limit int) ([]Decision, error)
+	// Why explains the last choices about a content, or those about one of its
+	// chunks, unless chunk is AllChunks.
+	Why(ctx context.Context, ref string, chunk int) (Why, error)
 
 	Invite(ctx context.Context, r InviteRequest) (Invitation, error)
 	Members(ctx context.Context) ([]Member, error)

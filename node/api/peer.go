@@ -51,6 +51,7 @@ type Decision struct {
 	Peer    string    `json:"peer,omitempty"`
 	Verb    string    `json:"verb"`
 	Reason  string    `json:"reason"`
+	Link    string    `json:"link,omitempty"` // to the peer: lan, wan, origin
 }
 
 // An InviteRequest asks for a token that lets machines join the enterprise.

@@ -71,10 +71,16 @@ var routes = []route{
 	{"POST", "/v1/peers/{who}/ping", owners, answer(func(ctx context.Context, s *Server, r *http.Request) (Pong, error) {
 		return s.node.Ping(ctx, r.PathValue("who"))
 	})},
+	{"GET", "/v1/sites", owners, answer(func(ctx context.Context, s *Server, _ *http.Request) (List[Site], error) {
+		return list(s.node.Sites(ctx))
+	})},
+	{"GET", "/v1/site", owners, answer(siteOf)},
+	{"GET", "/v1/sites/{site}", owners, answer(siteOf)},
 	{"GET", "/v1/refusals", owners, answer(func(ctx context.Context, s *Server, _ *http.Request) (List[Refusal], error) {
 		return list(s.node.Refusals(ctx))
 	})},
 	{"GET", "/v1/decisions", owners, answer(decisions)},
+	{"GET", "/v1/contents/{ref}/why", owners, answer(why)},
 
 	{"POST", "/v1/invites", owners, answer(func(ctx context.Context, s *Server, r *http.Request) (Invitation, error) {
 		req, err := read[InviteRequest](r)
@@ -258,6 +264,22 @@ func decisions(ctx context.Context, s *Server, r *http.Request) (List[Decision],
 		limit = n
 	}
 	return list(s.node.Decisions(ctx, limit))
+}
+
+func siteOf(ctx context.Context, s *Server, r *http.Request) (SiteDetail, error) {
+	return s.node.Site(ctx, r.PathValue("site")) // empty where the path has none
+}
+
+func why(ctx context.Context, s *Server, r *http.Request) (Why, error) {
+	chunk := AllChunks
+	if text := r.URL.Query().Get("chunk"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 {
+			return Why{}, Errorf(Usage, "", "chunk %q: want 0 or more", text)
+		}
+		chunk = n
+	}
+	return s.node.Why(ctx, r.PathValue("ref"), chunk)
 }
 
 // answer returns what serves a route that is answered with one object.

@@ -53,7 +53,7 @@ func TestStrangersReachOnlyOpenRoutes(t *testing.T) {
 			continue
 		}
 		seen++
-		req, err := http.NewRequestWithContext(ctx, r.method, "http://p2pnode"+strings.NewReplacer("{ref}", "x", "{who}", "x").Replace(r.path), strings.NewReader("{}"))
+		req, err := http.NewRequestWithContext(ctx, r.method, "http://p2pnode"+strings.NewReplacer("{ref}", "x", "{who}", "x", "{site}", "x").Replace(r.path), strings.NewReader("{}"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -47,6 +47,9 @@ type Status struct {
 	Started    time.Time    `json:"started"`
 	Store      Store        `json:"store"`
 	Peers      ByLink       `json:"peers"` // connected now, by link class
+	// Flows are the contents on their way here now, each once.
+	Flows Many[FlowStatus] `json:"flows"`
+	Moved Moved            `json:"moved"` // since it started
 	// Looking says how peers are looked for: mdns, dht, bootstrap.
 	Looking  Many[string]  `json:"looking"`
 	Process  Process       `json:"process"`
@@ -73,6 +76,15 @@ type Store struct {
 	Damaged  int   `json:"damaged_contents"` // went bad on disk in part, and are yet to be fetched again
 	// Scrubbed is since when everything held was read again.
 	Scrubbed time.Time `json:"scrubbed"`
+}
+
+// Moved tells what content a node moved. A byte counts once, where it was verified
+// and stored.
+type Moved struct {
+	From   ByLink `json:"from_bytes"`  // fetched: of the own site, of others, of HTTP servers
+	Local  int64  `json:"local_bytes"` // not fetched, as other contents or seeds on its disk had it
+	Wasted Wasted `json:"wasted"`
+	Sent   int64  `json:"sent_bytes"` // to peers
 }
 
 // ByLink is a number for each link class.

@@ -96,11 +96,21 @@ func (c *core) lacking(i int) int64 {
 // pick returns the chunk to ask s for.
 func (c *core) pick(s *source, now time.Time) (int, bool) {
 	for _, i := range c.order.first {
-		if c.order.chunks[i].level != noLevel && s.held.has(c.order.place[i]) && c.suits(s, i, now) {
+		if c.order.chunks[i].level != noLevel && s.held.has(c.order.place[i]) && c.may(s, i) && c.suits(s, i, now) {
 			return i, true
 		}
 	}
 	if c.readers {
+		return 0, false
+	}
+	if c.restricted(s) {
+		for _, i := range c.share.granted {
+			w := c.under[i]
+			if c.order.chunks[i].level != noLevel && s.held.has(c.order.place[i]) &&
+				(w == nil || len(w.open) == 0 || c.helps(s, w.open[0], now)) && !c.yields(s, i, now) {
+				return i, true
+			}
+		}
 		return 0, false
 	}
 	for l := range c.order.levels {
@@ -136,7 +146,7 @@ func (c *core) suits(s *source, i int, now time.Time) bool {
 		return true
 	}
 	for _, o := range c.sources {
-		if o != s && o.well(now) && o.proven(now) && o.held.has(c.order.place[i]) &&
+		if o != s && c.may(o, i) && o.well(now) && o.proven(now) && o.held.has(c.order.place[i]) &&
 			need > askSlack*o.need(now, c.lacking(i)) {
 			return false
 		}
@@ -177,6 +187,9 @@ func (c *core) send(now time.Time, s *source, i int, bytes int64, why discovery.
 	c.requests[r.id] = r
 	c.out.asks = append(c.out.asks, ask{s.id, r.id, i, r.want, ch.blocks == 0})
 	c.decide(now, i, s.peer, Ask, why)
+	if c.share.alone && !s.near() {
+		c.out.took = append(c.out.took, i)
+	}
 	w.open = append(w.open, r)
 	if first := w.open[0]; first != r && first.got == 0 && !first.head() {
 		c.drop(now, first, discovery.Hedge) // it wasn't begun: moved

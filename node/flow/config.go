@@ -53,6 +53,11 @@ type Source interface {
 	Request(id content.ID, chunk int, want uint64, list bool, sink Sink) (cancel func(), err error)
 }
 
+// A Publisher is a Source that says whether it publishes the content for all sites:
+// then others at other sites are asked before it, for what they have. Sources that
+// aren't Publishers don't.
+type Publisher interface{ Publishes() bool }
+
 // A Sink takes what a request brings; it has the method set of exchange.Sink. Its
 // methods are called one at a time, and don't block for long.
 type Sink interface {
@@ -75,9 +80,28 @@ type Bans interface {
 	Banned(p peer.ID) time.Time
 }
 
+// A Plan shares out what is asked of other sites among the members of this one (a
+// seat of node/carry). Its methods don't block; the answers come as calls of Flow's.
+type Plan interface {
+	// Propose says that this node could ask for n chunks, of these the first that it
+	// gets; with none of them, that it could take over what another is late with. It
+	// insists on those that others have or bring, and that don't come from them.
+	// Flow.Answered or Flow.Seated follows.
+	Propose(n int, chunks []int, insist bool)
+	// Has says that chunks are here, whoever brought them.
+	Has(chunks []int)
+	// Release gives back chunks that were granted: no source has them any more.
+	Release(chunks []int)
+	// Took says that this node, on its own, brings chunks that nobody granted.
+	Took(chunks []int)
+	// Progress says how many bytes came from other sites, and how many are to come of
+	// what was granted. It is called about every 250 ms.
+	Progress(bytes, left int64)
+}
+
 // Defaults of a Config.
 const (
-	DefaultFlying = 64 << 20
+	DefaultFlying = 32 << 20
 	DefaultBanFor = time.Hour
 )
 
@@ -102,12 +126,16 @@ type Config struct {
 	// the cores, 2 at least. SHA-256 alone does 1 to 2 GB/s per core.
 	Workers int
 	// Flying bounds the bytes that are asked for or wait for a worker: the memory
-	// that blocks may take. Default 64 MiB, what 1.3 GB/s bring in 50 ms. One chunk
+	// that blocks may take. Default 32 MiB, what a gigabit brings in 250 ms. One chunk
 	// is always asked for.
 	Flying int64
 	// Readers says that nothing is fetched but what readers prefer (Flow.Prefer):
 	// the rest may still be found elsewhere.
 	Readers bool
+	// Plan shares out what sources at other sites are asked for. Until it says that this
+	// node is a carrier (Flow.Crewed), they are asked for nothing. Default: this node
+	// asks for all that it lacks.
+	Plan Plan
 	// Seed makes this node's order of chunks differ from others'. Default: random.
 	Seed uint64
 }

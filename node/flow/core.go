@@ -7,6 +7,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/p2pnode/p2pnode/bandwidth"
 	"github.com/p2pnode/p2pnode/content"
 	"github.com/p2pnode/p2pnode/discovery"
 )
@@ -26,6 +27,7 @@ type rules struct {
 	flying  int64 // most bytes asked for or unjudged, stalled sources aside
 	banFor  time.Duration
 	readers bool // nothing is asked for but what they prefer
+	shares  bool // what comes from other sites is shared out among the members of this one
 	rank    func([]discovery.Candidate, time.Time) []discovery.Choice
 }
 
@@ -50,6 +52,7 @@ type core struct {
 	last     requestID
 
 	asking  asking
+	share   carriage
 	rest    time.Duration // until all is here, if every source that is well goes on
 	tally   tally
 	waiting discovery.Reason
@@ -72,6 +75,7 @@ func newCore(r rules, chunks []content.Chunk) *core {
 	}
 	c.tally.missing = c.tally.total
 	c.order.bare = len(chunks)
+	c.share.mine, c.share.theirs = newBitset(len(chunks)), newBitset(len(chunks))
 	return c
 }
 
@@ -112,6 +116,18 @@ func (c *core) step(now time.Time, ev event) {
 		c.end(now, ev)
 	case prefer:
 		c.prefer(now, ev.Reader, ev.Chunks)
+	case seated:
+		c.beShared(now)
+	case unseated:
+		c.beAlone(now)
+	case crewed:
+		c.share.carrier, c.share.found = ev.Carrier, ev.Found
+	case answered:
+		c.answer(now, ev)
+	case freed:
+		c.free(ev.Chunks)
+	case revoked:
+		c.revoke(now, ev.Chunks)
 	case tick:
 		c.tick(now)
 	}
@@ -127,6 +143,7 @@ func (c *core) ready(now time.Time) effects {
 		c.out.done = true
 	} else {
 		c.dispatch(now)
+		c.propose(now)
 		c.wait(now)
 	}
 	out := c.out
@@ -136,7 +153,16 @@ func (c *core) ready(now time.Time) effects {
 }
 
 func (c *core) decide(now time.Time, chunk int, p peer.ID, v Verb, why discovery.Reason) {
-	c.out.decisions = append(c.out.decisions, Decision{now, c.content, chunk, p, v, why})
+	var l bandwidth.Link
+	if s := c.byPeer[p]; s != nil {
+		l = s.link
+	}
+	c.decideOf(now, chunk, p, l, v, why)
+}
+
+// decideOf is decide for a peer that may have left.
+func (c *core) decideOf(now time.Time, chunk int, p peer.ID, l bandwidth.Link, v Verb, why discovery.Reason) {
+	c.out.decisions = append(c.out.decisions, Decision{now, c.content, chunk, p, v, why, l})
 }
 
 func (c *core) join(now time.Time, ev joined) {
@@ -144,6 +170,7 @@ func (c *core) join(now time.Time, ev joined) {
 		c.leave(now, old) // its end is on the way to us
 	}
 	s := newSource(ev, len(c.order.chunks))
+	s.joined, s.sparing, s.last = now, c.shares && !s.near(), ev.Last
 	c.recall(s, ev.Banned)
 	c.sources = append(c.sources, s)
 	c.byID[s.id], c.byPeer[s.peer] = s, s
@@ -158,13 +185,13 @@ func (c *core) leave(now time.Time, s *source) {
 	delete(c.byID, s.id)
 	delete(c.byPeer, s.peer)
 	c.sources = slices.DeleteFunc(c.sources, func(o *source) bool { return o == s })
-	c.decide(now, NoChunk, s.peer, Leave, discovery.Left)
+	c.decideOf(now, NoChunk, s.peer, s.link, Leave, discovery.Left)
 }
 
 // claim takes the map of what a source has.
 func (c *core) claim(s *source, chunks *roaring.Bitmap) {
 	fresh, lost := roaring.AndNot(chunks, s.claimed), roaring.AndNot(s.claimed, chunks)
-	s.claimed = chunks
+	s.claimed, s.told = chunks, true
 	for i := range roaring.Values(lost) {
 		s.denied.Remove(i)
 		c.unhold(s, i)
@@ -186,6 +213,9 @@ func (c *core) own(s *source, chunks *roaring.Bitmap) {
 		}
 		ch := &c.order.chunks[i]
 		ch.holders++
+		if s.near() {
+			ch.near++
+		}
 		if ch.holders == 1 && !ch.done() {
 			c.order.bare--
 		}
@@ -207,6 +237,9 @@ func (c *core) unhold(s *source, i uint32) {
 	}
 	ch := &c.order.chunks[i]
 	ch.holders--
+	if s.near() {
+		ch.near--
+	}
 	if ch.holders == 0 && !ch.done() {
 		c.order.bare++
 	}
@@ -296,7 +329,7 @@ func (c *core) judge(now time.Time, ev judged) {
 	}
 	ch := &c.order.chunks[ev.Chunk]
 	fresh := ev.Verdict != Corrupt && ch.verified&bit == 0 && !ch.done()
-	c.tally.count(now, ev.Link, ev.Verdict, bytes, fresh)
+	c.tally.count(now, ev.Peer, ev.Link, ev.Verdict, bytes)
 	if fresh {
 		ch.verified |= bit
 		here := min(ev.Bytes, ch.missing)
@@ -305,6 +338,7 @@ func (c *core) judge(now time.Time, ev judged) {
 		}
 		ch.missing -= here
 		c.tally.missing -= int64(here)
+		c.share.eat(now, ev.Link == bandwidth.LAN)
 		if s != nil {
 			s.failures, s.resting = 0, time.Time{}
 		}
@@ -325,7 +359,9 @@ func (c *core) got(now time.Time, ev judged) {
 		c.order.bare--
 	}
 	c.order.unprefer(ev.Chunk)
-	c.decide(now, ev.Chunk, ev.Peer, Got, discovery.Delivered)
+	c.share.lose(c.order, ev.Chunk)
+	c.out.gained = append(c.out.gained, ev.Chunk)
+	c.decideOf(now, ev.Chunk, ev.Peer, ev.Link, Got, discovery.Delivered)
 	if w := c.under[ev.Chunk]; w != nil {
 		for len(w.open) > 0 {
 			c.drop(now, w.open[0], discovery.Delivered)
@@ -346,7 +382,9 @@ func (c *core) end(now time.Time, ev ended) {
 	case Gone:
 		s.gone = true // left follows
 	case Busy:
-		c.pause(now, s, r.chunk, minRest, discovery.QueueFull)
+		if !c.elsewhere(now, s, r.chunk) {
+			c.pause(now, s, r.chunk, minRest, discovery.QueueFull)
+		}
 	case Refused:
 		if s.claimed.Contains(uint32(r.chunk)) {
 			s.denied.Add(uint32(r.chunk))
@@ -403,13 +441,15 @@ func (c *core) tick(now time.Time) {
 			s.banned, s.bad = time.Time{}, 0
 			c.own(s, s.claimed)
 		}
-		if !s.denied.IsEmpty() && s.banned.IsZero() && !now.Before(s.resting) {
+		if !s.denied.IsEmpty() && s.banned.IsZero() && !now.Before(s.resting) && !now.Before(s.later) {
 			again := s.denied
 			s.denied = roaring.New()
 			c.own(s, again)
 		}
 	}
 	c.watch(now)
+	c.giveBack()
+	c.share.turns++
 	for _, s := range c.sources {
 		s.dry = 0 // what was too slow for it may not be any more
 	}

@@ -19,16 +19,25 @@ type (
 	Judged    = judged
 	Ended     = ended
 	Tick      = tick
+
+	// What a plan says: see Flow.
+	Seated   = seated
+	Unseated = unseated
+	Crewed   = crewed
+	Answered = answered
+	Freed    = freed
+	Revoked  = revoked
 )
 
-// Rules is what a Decider is told once. All fields are required but Readers, and
-// none has a default: a simulation says what it simulates.
+// Rules is what a Decider is told once. All fields are required but Readers and
+// Shares, and none has a default: a simulation says what it simulates.
 type Rules struct {
 	Content content.ID
 	Seed    uint64
 	Flying  int64
 	BanFor  time.Duration
 	Readers bool
+	Shares  bool // what comes from other sites is shared out, as with Config.Plan
 	Rank    func([]discovery.Candidate, time.Time) []discovery.Choice
 }
 
@@ -42,13 +51,24 @@ type Orders struct {
 	Asks    []ask
 	Need    bool // more sources are wanted
 	Done    bool // every block is verified
+
+	// To be told to the plan, in this order: see Plan.
+	Took, Released, Gained []int
+	Proposal               *Proposal
+}
+
+// A Proposal is what a Decider could bring.
+type Proposal struct {
+	N      int
+	Chunks []int
+	Insist bool
 }
 
 // NewDecider returns a Decider for the chunks of a content, of which nothing is
 // here.
 func NewDecider(r Rules, chunks []content.Chunk) *Decider {
 	return &Decider{newCore(rules{
-		content: r.Content, seed: r.Seed, flying: r.Flying, banFor: r.BanFor, readers: r.Readers, rank: r.Rank,
+		content: r.Content, seed: r.Seed, flying: r.Flying, banFor: r.BanFor, readers: r.Readers, rank: r.Rank, shares: r.Shares,
 	}, chunks)}
 }
 
@@ -64,5 +84,13 @@ func (d *Decider) Step(now time.Time, ev Event) { d.core.step(now, ev) }
 // Ready returns what to do now. The slices are valid until the next call.
 func (d *Decider) Ready(now time.Time) Orders {
 	fx := d.core.ready(now)
-	return Orders{fx.cancels, fx.asks, fx.need, fx.done}
+	o := Orders{Cancels: fx.cancels, Asks: fx.asks, Need: fx.need, Done: fx.done, Took: fx.took, Released: fx.released, Gained: fx.gained}
+	if p := fx.proposal; p != nil {
+		o.Proposal = &Proposal{p.n, p.chunks, p.insist}
+	}
+	return o
 }
+
+// Progress returns the bytes that came from other sites, and those that are to come of
+// what was granted.
+func (d *Decider) Progress() (bytes, left int64) { return d.core.tally.far(), d.core.carrying() }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/p2pnode/p2pnode/bandwidth"
 	"github.com/p2pnode/p2pnode/content"
 	"github.com/p2pnode/p2pnode/discovery"
 )
@@ -25,10 +26,13 @@ const (
 	Ban                    // it is asked nothing for long
 	Wait                   // nothing can be done now
 	Finish                 // the content is whole
+	Carry                  // this node is to bring a chunk for its site
+	Yield                  // it isn't any more
+	Alone                  // it is on its own: nobody shares the work out
 	verbCount
 )
 
-var verbText = [verbCount]string{"", "join", "leave", "ask", "got", "doubt", "cancel", "blame", "rest", "ban", "wait", "finish"}
+var verbText = [verbCount]string{"", "join", "leave", "ask", "got", "doubt", "cancel", "blame", "rest", "ban", "wait", "finish", "carry", "yield", "alone"}
 
 // String returns the verb as it stands in the API.
 func (v Verb) String() string {
@@ -52,4 +56,5 @@ type Decision struct {
 	Peer    peer.ID // empty if about no peer in particular
 	Verb    Verb
 	Reason  discovery.Reason
+	Link    bandwidth.Link // to the peer; 0 if that isn't known
 }

@@ -46,6 +46,7 @@ type (
 		Peer   peer.ID
 		Link   bandwidth.Link
 		Banned time.Time // until then; zero if it isn't
+		Last   bool      // it publishes for all: others at other sites are asked before it
 	}
 	// left: the source can't be asked any more, all its requests are over.
 	left struct{ Source sourceID }
@@ -93,19 +94,40 @@ type (
 		Reader uint64
 		Chunks []int
 	}
+	// seated: what is asked of other sites is shared out among the members of this
+	// one from now on. What was proposed and not answered never will be.
+	seated struct{}
+	// unseated: nobody shares it out, so this node brings what it lacks itself.
+	unseated struct{}
+	// crewed: this node is one of those who bring it, or isn't; and whether anybody has
+	// found somebody who has it.
+	crewed struct{ Carrier, Found bool }
+	// answered: of what was proposed, this node brings some; others have or bring
+	// what is taken.
+	answered struct{ Granted, Taken []int }
+	// freed: chunks that were taken may be proposed again.
+	freed struct{ Chunks []int }
+	// revoked: somebody else brings these, whatever was granted.
+	revoked struct{ Chunks []int }
 	// tick: time passed. Every 100 ms while something is asked.
 	tick struct{}
 )
 
-func (joined) event()  {}
-func (left) event()    {}
-func (have) event()    {}
-func (list) event()    {}
-func (arrived) event() {}
-func (judged) event()  {}
-func (ended) event()   {}
-func (prefer) event()  {}
-func (tick) event()    {}
+func (joined) event()   {}
+func (left) event()     {}
+func (have) event()     {}
+func (list) event()     {}
+func (arrived) event()  {}
+func (judged) event()   {}
+func (ended) event()    {}
+func (prefer) event()   {}
+func (seated) event()   {}
+func (unseated) event() {}
+func (crewed) event()   {}
+func (answered) event() {}
+func (freed) event()    {}
+func (revoked) event()  {}
+func (tick) event()     {}
 
 // An ask is a request to be sent.
 type ask struct {
@@ -137,8 +159,26 @@ type effects struct {
 	need      bool // more sources are wanted
 	done      bool // every block is verified
 	decisions []Decision
+
+	// Of what is shared out among the members of the site.
+	took     []int     // chunks that this node brings though nobody granted them
+	gained   []int     // chunks that are whole now
+	released []int     // chunks that it can't bring
+	proposal *proposal // what it could bring
+}
+
+// A proposal is what this node would ask other sites for: so many of these chunks,
+// in this order. It insists on those that others are said to have, and that don't
+// come from them.
+type proposal struct {
+	n      int
+	chunks []int
+	insist bool
 }
 
 func (e *effects) reset() {
-	*e = effects{cancels: e.cancels[:0], asks: e.asks[:0], bans: e.bans[:0], decisions: e.decisions[:0]}
+	*e = effects{
+		cancels: e.cancels[:0], asks: e.asks[:0], bans: e.bans[:0], decisions: e.decisions[:0],
+		took: e.took[:0], gained: e.gained[:0], released: e.released[:0],
+	}
 }

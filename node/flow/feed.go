@@ -23,6 +23,7 @@ type feed struct {
 	src  Source
 	peer peer.ID
 	link bandwidth.Link
+	last bool // see Publisher
 	stop context.CancelFunc
 	wake chan struct{} // one token while there are orders
 
@@ -32,8 +33,9 @@ type feed struct {
 }
 
 func newFeed(f *Flow, id sourceID, src Source) *feed {
+	p, ok := src.(Publisher)
 	return &feed{
-		flow: f, id: id, src: src, peer: src.Peer(), link: src.Link(),
+		flow: f, id: id, src: src, peer: src.Peer(), link: src.Link(), last: ok && p.Publishes(),
 		wake: make(chan struct{}, 1), open: map[requestID]func(){},
 	}
 }

@@ -22,7 +22,8 @@ const (
 type chunk struct {
 	verified uint64 // bit per block
 	missing  uint32 // bytes not verified; 0 only when all are
-	holders  uint16 // sources that have it and aren't banned
+	holders  uint8  // sources that have it and aren't banned
+	near     uint8  // of these, members of the own site
 	blocks   uint8  // 0 while the block list isn't known
 	level    int8   // the level it stands in, or noLevel
 }

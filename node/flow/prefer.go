@@ -112,7 +112,7 @@ func (c *core) soonest(now time.Time, i int) (best *source, ahead int) {
 	}
 	for _, s := range c.sources {
 		switch {
-		case !s.well(now) || !s.held.has(c.order.place[i]):
+		case !s.well(now) || !s.held.has(c.order.place[i]) || !c.may(s, i):
 		case len(s.open) == 0:
 			return s, 0
 		case best == nil || s.need(now, 0) < best.need(now, 0):

@@ -3,6 +3,7 @@ package flow
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,8 @@ const (
 
 	tickBusy = 100 * time.Millisecond // while something is asked
 	tickIdle = time.Second            // while nothing is: rests and bans run out
+
+	tellProgress = 250 * time.Millisecond
 )
 
 // A Flow is one content on its way to this node.
@@ -40,6 +43,7 @@ type Flow struct {
 	core  *core
 	feeds map[sourceID]*feed
 	last  sourceID
+	told  time.Time // when Config.Plan was told of progress
 
 	gate sync.RWMutex // held by sinks while they use the target
 	over bool         // no sink may use it any more
@@ -55,6 +59,7 @@ func New(cfg Config) *Flow {
 	}
 	f.core = newCore(rules{
 		content: f.id, seed: cfg.Seed, flying: cfg.Flying, banFor: cfg.BanFor, rank: cfg.Rank, readers: cfg.Readers,
+		shares: cfg.Plan != nil,
 	}, cfg.Target.Manifest().Chunks)
 	f.resume()
 	f.report(time.Now())
@@ -99,6 +104,19 @@ func (f *Flow) Add(src Source) { f.inbox.add(src) }
 // or not in the content, is ignored, and so is what is over 64 chunks, or 64 readers.
 // It doesn't block, and may be called at any time and often.
 func (f *Flow) Prefer(reader uint64, chunks ...int) { f.inbox.prefer(reader, chunks) }
+
+// Seated, Unseated, Crewed, Answered, Freed and Revoked are what Config.Plan's answers
+// come as: somebody shares out what is asked of other sites from now on, and knows
+// nothing of what was proposed before; nobody does, so all may be asked for; this node
+// is one of those who bring something, and whether any of them has found a source; what
+// became of a proposal; what others don't bring any more; what somebody else brings
+// instead. They don't block.
+func (f *Flow) Seated()                       { f.inbox.put(seated{}) }
+func (f *Flow) Unseated()                     { f.inbox.put(unseated{}) }
+func (f *Flow) Crewed(carrier, found bool)    { f.inbox.put(crewed{carrier, found}) }
+func (f *Flow) Answered(granted, taken []int) { f.inbox.put(answered{granted, taken}) }
+func (f *Flow) Freed(chunks []int)            { f.inbox.put(freed{chunks}) }
+func (f *Flow) Revoked(chunks []int)          { f.inbox.put(revoked{chunks}) }
 
 // Need gives a token when more sources are wanted: some chunk is at none of them,
 // or none of them does what it should. While that lasts it comes again, after 1 s
@@ -209,7 +227,7 @@ func (f *Flow) join(ctx context.Context, group *sync.WaitGroup, src Source) {
 		f.feeds[old.id].stop()
 		delete(f.feeds, old.id)
 	}
-	f.core.step(now, joined{Source: d.id, Peer: d.peer, Link: d.link, Banned: f.cfg.Bans.Banned(d.peer)})
+	f.core.step(now, joined{Source: d.id, Peer: d.peer, Link: d.link, Banned: f.cfg.Bans.Banned(d.peer), Last: d.last})
 	ctx, d.stop = context.WithCancel(ctx)
 	f.feeds[d.id] = d
 	group.Go(func() { d.run(ctx) })
@@ -231,6 +249,7 @@ func (f *Flow) act(now time.Time) bool {
 		f.cfg.Bans.Ban(b.Peer, b.Until)
 		f.cfg.Log.Warn("peer banned for bad bytes", zap.String("peer", discovery.PeerName(b.Peer)), zap.Stringer("content", f.id), zap.Time("until", b.Until))
 	}
+	f.tell(now, fx)
 	if fx.need {
 		select {
 		case f.need <- struct{}{}:
@@ -242,6 +261,30 @@ func (f *Flow) act(now time.Time) bool {
 		f.log(fx.decisions)
 	}
 	return fx.done
+}
+
+// tell tells who shares the work out.
+func (f *Flow) tell(now time.Time, fx effects) {
+	to := f.cfg.Plan
+	if to == nil {
+		return
+	}
+	if len(fx.took) > 0 {
+		to.Took(slices.Clone(fx.took))
+	}
+	if len(fx.released) > 0 {
+		to.Release(slices.Clone(fx.released))
+	}
+	if len(fx.gained) > 0 {
+		to.Has(slices.Clone(fx.gained))
+	}
+	if now.Sub(f.told) >= tellProgress && len(f.core.share.granted) > 0 {
+		f.told = now
+		to.Progress(f.core.tally.far(), f.core.carrying())
+	}
+	if p := fx.proposal; p != nil {
+		to.Propose(p.n, p.chunks, p.insist)
+	}
 }
 
 func (f *Flow) log(ds []Decision) {

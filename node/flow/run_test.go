@@ -91,6 +91,9 @@ func TestRunFetchesFromSeveralSources(t *testing.T) {
 		if !st.Complete || st.Done != st.Total || st.Total != lan.Verified+wan.Verified || lan.Verified == 0 || wan.Verified == 0 {
 			t.Errorf("status %+v", st)
 		}
+		if lan.Givers != 1 || wan.Givers != 1 || st.Shares[2].Givers != 0 {
+			t.Errorf("one gave over each link, not %+v", st.Shares)
+		}
 		var waste int64
 		for _, s := range st.Shares {
 			waste += s.Duplicate + s.Corrupt + s.Unwanted

@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -31,7 +32,7 @@ var update = flag.Bool("update", false, "write what the core does into testdata"
 // (the blocks that are here, of chunks partly or wholly here). Events start with
 // the time:
 //
-//	0s join a lan                 wan, lan; "banned 1h" may follow
+//	0s join a lan                 wan, lan; "banned 1h" or "last" may follow
 //	0s have a 0-3 7               all it has; "none"
 //	0s list a 3                   answers its request for chunk 3; "bad" may follow
 //	0s blocks a 3 0-3 9           arrive and are right; "corrupt", "duplicate"
@@ -41,7 +42,15 @@ var update = flag.Bool("update", false, "write what the core does into testdata"
 //	0s end a 3 sent               refused, busy, gone, cancelled
 //	0s leave a
 //	0s prefer 3 0-2               a reader waits for these; "by 2 3 0-2": another one
+//	0s seated                     somebody shares out what comes from other sites
+//	0s unseated                   nobody does
+//	0s crewed carrier found       this node is a carrier; somebody has found a source
+//	0s granted 3 5 taken 7        the answer to a proposal
+//	0s freed 7                    others don't bring it any more
+//	0s revoked 3                  somebody else brings it
 //	5s tick                       ticks every 100 ms from the last event to then
+//
+// A content "shared" at the end of its line is one whose flow has a plan.
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -71,13 +80,14 @@ type script struct {
 	blocks   int
 	now      time.Time
 	sources  map[string]sourceID
+	links    map[string]bandwidth.Link
 	requests map[string]ask // "a 3": what was asked of a last
 	out      bytes.Buffer
 }
 
 func replay(t *testing.T, text string) string {
 	t.Helper()
-	s := &script{now: epoch, sources: map[string]sourceID{}, requests: map[string]ask{}}
+	s := &script{now: epoch, sources: map[string]sourceID{}, links: map[string]bandwidth.Link{}, requests: map[string]ask{}}
 	for n, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
 		switch {
 		case strings.HasPrefix(line, "\t"): // what was expected
@@ -113,6 +123,10 @@ func (s *script) run(f []string) error {
 		return nil
 	}
 	s.now = at
+	if ev := planned(f[1:]); ev != nil {
+		s.step("", ev)
+		return nil
+	}
 	if f[1] == "prefer" {
 		ev := prefer{Reader: 1}
 		if f = f[2:]; len(f) > 1 && f[0] == "by" {
@@ -137,6 +151,8 @@ func (s *script) run(f []string) error {
 		if args[0] == "wan" {
 			ev.Link = bandwidth.WAN
 		}
+		s.links[name] = ev.Link
+		ev.Last = slices.Contains(args, "last")
 		if len(args) == 3 {
 			d, err := time.ParseDuration(args[2])
 			if err != nil {
@@ -155,6 +171,29 @@ func (s *script) run(f []string) error {
 		s.step("", have{id, m})
 	default:
 		return s.answer(verb, name, args)
+	}
+	return nil
+}
+
+// planned reads what a plan says; nil if it is something else.
+func planned(f []string) event {
+	switch f[0] {
+	case "seated":
+		return seated{}
+	case "unseated":
+		return unseated{}
+	case "crewed":
+		return crewed{Carrier: slices.Contains(f, "carrier"), Found: slices.Contains(f, "found")}
+	case "freed":
+		return freed{numbers(f[1:])}
+	case "revoked":
+		return revoked{numbers(f[1:])}
+	case "granted", "taken":
+		at := slices.Index(f, "taken")
+		if at < 0 {
+			at = len(f)
+		}
+		return answered{numbers(f[:at]), numbers(f[at:])}
 	}
 	return nil
 }
@@ -186,7 +225,7 @@ func (s *script) answer(verb, name string, args []string) error {
 				s.step("", arrived{a.Source, a.Request, chunk, uint8(b), simBlock})
 			}
 			if verb != "arrive" {
-				s.step("", judged{a.Source, peer.ID(name), bandwidth.LAN, chunk, uint8(b), simBlock, verdict})
+				s.step("", judged{a.Source, peer.ID(name), s.links[name], chunk, uint8(b), simBlock, verdict})
 			}
 		}
 	case "chunk":
@@ -196,7 +235,7 @@ func (s *script) answer(verb, name string, args []string) error {
 		for b := range s.blocks {
 			if a.Want>>b&1 != 0 {
 				s.step("", arrived{a.Source, a.Request, chunk, uint8(b), simBlock})
-				s.step("", judged{a.Source, peer.ID(name), bandwidth.LAN, chunk, uint8(b), simBlock, Verified})
+				s.step("", judged{a.Source, peer.ID(name), s.links[name], chunk, uint8(b), simBlock, Verified})
 			}
 		}
 		s.step("", ended{a.Source, a.Request, Sent})
@@ -225,7 +264,11 @@ func (s *script) begin(f []string) error {
 	for i := range chunks {
 		chunks[i].Size = uint32(s.blocks) * simBlock
 	}
-	s.core = newCore(rules{content: content.ID{1}, seed: 1, flying: DefaultFlying, banFor: DefaultBanFor, rank: simpleRank}, chunks)
+	shares := f[len(f)-1] == "shared"
+	if shares {
+		f = f[:len(f)-1]
+	}
+	s.core = newCore(rules{content: content.ID{1}, seed: 1, flying: DefaultFlying, banFor: DefaultBanFor, rank: simpleRank, shares: shares}, chunks)
 	for _, h := range f[min(7, len(f)):] {
 		chunk, mask, _ := strings.Cut(h, ":")
 		i, err := strconv.Atoi(chunk)
@@ -294,6 +337,18 @@ func (s *script) step(prefix string, ev event) {
 	}
 	for _, b := range fx.bans {
 		fmt.Fprintf(&s.out, "\t%s%s is banned for %v\n", prefix, string(b.Peer), b.Until.Sub(s.now))
+	}
+	for what, chunks := range map[string][]int{"releases": fx.released, "brings": fx.took} {
+		if len(chunks) > 0 {
+			fmt.Fprintf(&s.out, "\t%s%s %v\n", prefix, what, chunks)
+		}
+	}
+	if p := fx.proposal; p != nil {
+		insists := ""
+		if p.insist {
+			insists = ", and insists"
+		}
+		fmt.Fprintf(&s.out, "\t%sproposes %d of %v%s\n", prefix, p.n, p.chunks, insists)
 	}
 	if fx.need {
 		fmt.Fprintf(&s.out, "\t%sneeds sources\n", prefix)

@@ -69,7 +69,12 @@ type source struct {
 
 	claimed *roaring.Bitmap // chunks that it says it has
 	denied  *roaring.Bitmap // of these, those that it didn't give when asked
-	held    bitset          // places of claimed less denied; empty while banned
+	told    bool            // it has said what it has
+	joined  time.Time
+	last    bool      // it publishes for all sites: others are asked before it
+	later   time.Time // until then what it denied is not asked of it
+	sparing bool      // what it sends crosses a link that is to carry each chunk once
+	held    bitset    // places of claimed less denied; empty while banned
 
 	open     []*request // oldest first
 	left     int64      // bytes asked for that did not arrive
@@ -95,9 +100,12 @@ type standing struct {
 
 // A turn is what keeps dispatch from looking at a source again in vain.
 type turn struct {
-	dry   uint64 // order.changes when there was nothing to ask it for
-	pass  uint64 // asking.passes when it was passed over
-	spare bool   // it could do more, and there is nothing for it to do
+	dry  uint64 // order.changes when there was nothing to ask it for
+	pass uint64 // asking.passes when it was passed over
+	// barren is order.changes and carriage.turns, which only grow, when there was
+	// nothing to propose for it.
+	barren uint64
+	spare  bool // it could do more, and there is nothing for it to do
 }
 
 func newSource(ev joined, chunks int) *source {
@@ -106,6 +114,9 @@ func newSource(ev joined, chunks int) *source {
 		claimed: roaring.New(), denied: roaring.New(), held: newBitset(chunks),
 	}
 }
+
+// near: it is a member of the own site.
+func (s *source) near() bool { return s.link == bandwidth.LAN }
 
 // well: it does what it should, as far as is known.
 func (s *source) well(now time.Time) bool {
@@ -133,6 +144,13 @@ func (s *source) window(now time.Time) int64 {
 	return int64(min(w, maxWindow))
 }
 
+// ahead is what a source at another site may owe before it is asked for another
+// chunk: what it delivers in its latency and slack. So it never waits for us, and
+// little has begun to come.
+func (s *source) ahead(now time.Time) int64 {
+	return int64(min(s.rate(now)*(s.latency+slack).Seconds(), maxWindow))
+}
+
 // room reports whether it may be asked for bytes more.
 func (s *source) room(now time.Time, bytes int64) bool {
 	switch {
@@ -140,6 +158,8 @@ func (s *source) room(now time.Time, bytes int64) bool {
 		return false
 	case s.bad > 0 || !s.well(now):
 		return len(s.open) == 0 // on probation
+	case s.sparing:
+		return len(s.open) == 0 || len(s.open) < maxOpen && s.outstanding() < s.ahead(now)
 	case len(s.open) < minWindow:
 		return true
 	}

@@ -3,6 +3,8 @@ package flow
 import (
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"github.com/p2pnode/p2pnode/bandwidth"
 )
 
@@ -10,6 +12,7 @@ import (
 type Share struct {
 	Link    bandwidth.Link
 	Sources int // now
+	Givers  int // sources that gave something good so far, each counted once
 	// Bytes, counted when a block was judged.
 	Verified, Duplicate, Corrupt int64
 	// Bytes of blocks that came after they had been cancelled. They come after the
@@ -30,20 +33,47 @@ type tally struct {
 	total, missing, resumed int64
 	finished                bool
 	shares                  [len(bandwidth.Links)]Share
+	givers                  map[giver]struct{}
 	meter                   meter
 }
 
-// count takes a verdict; fresh says that the block wasn't here before.
-func (t *tally) count(now time.Time, l bandwidth.Link, v Verdict, bytes int64, fresh bool) {
-	switch s := &t.shares[share(l)]; {
+// A giver is a source that gave something, over a link.
+type giver struct {
+	peer  peer.ID
+	share int
+}
+
+// count takes a verdict on what a source gave. A block is Verified once, whoever is
+// heard of first that gave it.
+func (t *tally) count(now time.Time, from peer.ID, l bandwidth.Link, v Verdict, bytes int64) {
+	g := giver{from, share(l)}
+	s := &t.shares[g.share]
+	if _, known := t.givers[g]; !known && v == Verified {
+		if t.givers == nil {
+			t.givers = make(map[giver]struct{})
+		}
+		t.givers[g] = struct{}{}
+		s.Givers++
+	}
+	switch {
 	case v == Corrupt:
 		s.Corrupt += bytes
-	case v == Verified && fresh:
+	case v == Verified:
 		s.Verified += bytes
 		t.meter.add(now, bytes)
 	default:
 		s.Duplicate += bytes
 	}
+}
+
+// far returns the bytes that came from other sites.
+func (t *tally) far() (n int64) {
+	for i, l := range bandwidth.Links {
+		if l != bandwidth.LAN {
+			n += t.shares[i].Verified
+		}
+	}
+	return n
 }
 
 // meterSpan is how far back a meter looks, in seconds.

@@ -63,6 +63,8 @@ func (c *core) idle(now time.Time) discovery.Reason {
 	switch {
 	case open:
 		return discovery.Stalled
+	case c.awaits(now):
+		return discovery.Carried
 	case c.order.bare > 0 && banned:
 		return discovery.IsBanned
 	case c.order.bare > 0:
