@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/p2pnode/p2pnode/discovery/site"
 	"github.com/p2pnode/p2pnode/node"
 	"github.com/p2pnode/p2pnode/node/api"
 	"github.com/p2pnode/p2pnode/node/trust"
@@ -37,6 +39,7 @@ type Enterprise struct {
 	Plan
 	Net   *Net
 	Heard *Journal
+	Map   site.Map // which network belongs to which site
 
 	mu    sync.Mutex
 	nodes [][]*Node // by site and place
@@ -50,6 +53,7 @@ type Node struct {
 	Port *Port
 	log  *zap.Logger
 
+	sites site.Map
 	*node.Node
 	cancel context.CancelFunc
 	done   chan error
@@ -77,6 +81,9 @@ func New(ctx context.Context, p Plan) (*Enterprise, error) {
 		return nil, err
 	}
 	e := &Enterprise{Plan: p, Net: n, Heard: newJournal(), nodes: make([][]*Node, p.Sites)}
+	if e.Map, err = networks(p.Sites); err != nil {
+		return e, err
+	}
 	for site := range e.nodes {
 		e.nodes[site] = make([]*Node, p.PerSite)
 	}
@@ -121,6 +128,15 @@ func (e *Enterprise) each(f func(site, place int) error) error {
 	return g.Wait()
 }
 
+// networks maps the network of each site.
+func networks(sites int) (site.Map, error) {
+	var b strings.Builder
+	for i := range sites {
+		fmt.Fprintf(&b, "10.%d.0.0/16 %s\n", i, siteName(i))
+	}
+	return site.ParseMap([]byte(b.String()))
+}
+
 func siteName(site int) string { return fmt.Sprintf("site-%02d", site) }
 
 // plug makes a node that is plugged in and not yet started.
@@ -130,7 +146,7 @@ func (e *Enterprise) plug(site, place int) (*Node, error) {
 		return nil, err
 	}
 	name := fmt.Sprintf("n%02d-%03d", site, place)
-	n := &Node{Name: name, Site: site, Port: p, Dir: filepath.Join(e.Dir, name), log: e.Heard.logger(name)}
+	n := &Node{Name: name, Site: site, Port: p, Dir: filepath.Join(e.Dir, name), log: e.Heard.logger(name), sites: e.Map}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.nodes[site][place] = n
@@ -145,7 +161,20 @@ func (e *Enterprise) join(ctx context.Context, site, place int) error {
 	if err != nil {
 		return err
 	}
-	inv, err := e.Issuer().API().Invite(ctx, api.InviteRequest{Site: siteName(site), Name: n.Name})
+	if err := e.enrol(ctx, n); err != nil {
+		return err
+	}
+	cfg := node.Config{}
+	if place != 0 {
+		cfg.DHT = node.DHTOff
+		cfg.Bootstrap = []ma.Multiaddr{e.Delegate(site).Multiaddr()}
+	}
+	return n.start(cfg)
+}
+
+// enrol makes a node that is plugged in a member.
+func (e *Enterprise) enrol(ctx context.Context, n *Node) error {
+	inv, err := e.Issuer().API().Invite(ctx, api.InviteRequest{Site: siteName(n.Site), Name: n.Name})
 	if err != nil {
 		return fmt.Errorf("invite %s: %w", n.Name, err)
 	}
@@ -160,17 +189,12 @@ func (e *Enterprise) join(ctx context.Context, site, place int) error {
 	if err != nil {
 		return fmt.Errorf("%s joins: %w", n.Name, err)
 	}
-	cfg := node.Config{}
-	if place != 0 {
-		cfg.DHT = node.DHTOff
-		cfg.Bootstrap = []ma.Multiaddr{e.Delegate(site).Multiaddr()}
-	}
-	return n.start(cfg)
+	return nil
 }
 
 // start makes a node run.
 func (n *Node) start(cfg node.Config) (err error) {
-	cfg.Data, cfg.Name, cfg.Network = n.Dir, n.Name, n.Port
+	cfg.Data, cfg.Name, cfg.Network, cfg.Sites = n.Dir, n.Name, n.Port, n.sites
 	cfg.Listen = []ma.Multiaddr{ma.StringCast("/ip4/0.0.0.0/udp/" + strconv.Itoa(port) + "/quic-v1")}
 	cfg.MDNS, cfg.API = []string{"off"}, node.APIOff
 	if n.Node, err = node.New(cfg, n.log); err != nil {

@@ -219,6 +219,10 @@ func (s *tale) movedNodeGoesOn() {
 		s.Fatal(err)
 	}
 	began := time.Now()
+	moved := s.until(10*time.Second, "the moved node is at the other site", func() bool {
+		st, err := n.API().Status(s.Context())
+		return err == nil && st.Site == siteName(to)
+	})
 	s.until(time.Minute, "the moved node reaches the publisher", func() bool {
 		_, err := n.API().Ping(s.Context(), s.Issuer().Name)
 		return err == nil
@@ -227,5 +231,9 @@ func (s *tale) movedNodeGoesOn() {
 	if _, err := s.get(n, "addendum"); err != nil {
 		s.Fatalf("seed %d: %s: %v", s.Seed, n.Name, err)
 	}
-	s.report("moved", "%s from site %d to %d: reached others after %s, had the content after %s", n.Name, n.Site, to, reached, s.since(began))
+	s.report("moved", "%s from site %d to %d: at the other site after %s, reached others after %s, had the content after %s", n.Name, n.Site, to, moved, reached, s.since(began))
+	s.until(10*time.Second, "the publisher knows where it is", func() bool {
+		peers, err := s.Issuer().API().Peers(s.Context())
+		return err == nil && slices.ContainsFunc(peers, func(p api.Peer) bool { return p.Peer == n.ID() && p.Site == siteName(to) })
+	})
 }

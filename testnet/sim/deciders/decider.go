@@ -91,7 +91,8 @@ type Policy struct {
 
 // Policies lists those that can be compared.
 var Policies = []Policy{
-	{"today", "each node for itself: node/flow and discovery/rank", newToday},
+	{"today", "each node for itself: node/flow and discovery/rank, without a plan", newToday},
+	{"carry", "what nodes do: each site's plan says who brings what (node/carry)", newCarriers},
 	{"split", "the same, but one node of a site is chosen by hash to bring a chunk", newSplit},
 	{"hub", "ideal: each chunk once to each site, from the publisher", newHub},
 	{"mesh", "ideal: each chunk once to each site, once from the publisher", newMesh},

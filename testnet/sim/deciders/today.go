@@ -65,12 +65,28 @@ func (t *today) Told(at time.Duration, n int32, ev Event, do *Orders) {
 	if m.Decider == nil { // off, or done
 		return
 	}
-	p := t.world.Plan()
+	t.step(now, n, ev)
+	todo := m.Ready(now)
+	for _, c := range todo.Cancels {
+		do.Cancels = append(do.Cancels, Cancel{n, m.request(uint64(c.Request))})
+	}
+	for _, a := range todo.Asks {
+		do.Asks = append(do.Asks, Ask{n, source(a.Source), int32(a.Chunk), a.Want, m.request(uint64(a.Request))})
+	}
+	do.Need = do.Need || todo.Need
+	if todo.Done {
+		m.Decider = nil
+	}
+}
+
+// step tells a node's flow what happened.
+func (t *today) step(now time.Time, n int32, ev Event) {
+	m, p := &t.nodes[n], t.world.Plan()
 	switch ev.Kind {
 	case Tick:
 		m.Step(now, flow.Tick{})
 	case Join:
-		m.Step(now, flow.Joined{Source: sourceID(ev.Source), Peer: t.name(ev.Source), Link: kind(ev.Far)})
+		m.Step(now, flow.Joined{Source: sourceID(ev.Source), Peer: t.name(ev.Source), Link: kind(ev.Far), Last: ev.Source == Publisher})
 		m.Step(now, flow.Have{Source: sourceID(ev.Source), Chunks: ev.Chunks})
 	case Leave:
 		m.Step(now, flow.Left{Source: sourceID(ev.Source)})
@@ -87,17 +103,6 @@ func (t *today) Told(at time.Duration, n int32, ev Event, do *Orders) {
 		}
 		m.Step(now, flow.Judged{Source: src, Peer: t.name(ev.Source), Link: kind(ev.Far), Chunk: int(ev.Chunk), Block: ev.Block, Bytes: bytes, Verdict: v})
 	}
-	todo := m.Ready(now)
-	for _, c := range todo.Cancels {
-		do.Cancels = append(do.Cancels, Cancel{n, m.request(uint64(c.Request))})
-	}
-	for _, a := range todo.Asks {
-		do.Asks = append(do.Asks, Ask{n, source(a.Source), int32(a.Chunk), a.Want, m.request(uint64(a.Request))})
-	}
-	do.Need = do.Need || todo.Need
-	if todo.Done {
-		m.Decider = nil
-	}
 }
 
 // start makes a decider for a node, with what it has.
@@ -110,7 +115,14 @@ func (t *today) start(n int32) {
 	m.Decider = flow.NewDecider(flow.Rules{
 		Content: content.ID{1}, Seed: p.Seed<<32 | uint64(n), Flying: flow.DefaultFlying, BanFor: flow.DefaultBanFor, Rank: rank.Rank,
 	}, t.chunks)
-	whole := true
+	if t.resume(n) {
+		m.Decider = nil
+	}
+}
+
+// resume tells a node's flow what it has; it reports whether that is all.
+func (t *today) resume(n int32) bool {
+	p, m, whole := t.world.Plan(), &t.nodes[n], true
 	for c := range t.chunks {
 		has, missing := t.world.Has(n, c), uint32(0)
 		for b := range p.Blocks {
@@ -121,7 +133,5 @@ func (t *today) start(n int32) {
 		whole = whole && missing == 0
 		m.Resume(c, uint8(p.Blocks), has, missing)
 	}
-	if whole {
-		m.Decider = nil
-	}
+	return whole
 }
