@@ -101,39 +101,90 @@ func TestFiguresOfADelivery(t *testing.T) {
 	d := delivery{
 		size: 100 * mib, took: []time.Duration{20 * time.Second, 10 * time.Second},
 		in: []int64{210 * mib, 105 * mib}, out: []int64{mib, 2 * mib}, uplink: 315 * mib,
-		cpu: 400 * time.Millisecond, peak: 50 * mib, disk: 402 * mib, fetched: fetched{site: 50 * mib, others: 150 * mib, wasted: 2 * mib},
+		usage: usage{cpu: 400 * time.Millisecond, peak: 50 * mib, goroutines: 90, connections: 7}, disk: 402 * mib,
+		fetched: []fetched{{site: 20 * mib, others: 100 * mib, othersWasted: 4 * mib}, {site: 30 * mib, others: 50 * mib, siteWasted: 2 * mib}},
+		payload: []int64{104 * mib, 50 * mib},
 	}
-	var ours, http table
-	d.rows(&ours, 8*time.Second)
-	d.fetched = fetched{}
+	ours, http := &named{name: "p2pnode"}, &named{name: "plain HTTP"}
+	d.rows(&ours.table, 8*time.Second)
+	d.fetched, d.usage.goroutines = nil, 0
 	d.took[1] = 30 * time.Second
-	d.rows(&http, 8*time.Second)
+	d.rows(&http.table, 8*time.Second)
 	d.took[1] = 32 * time.Second
-	d.rows(&http, 8*time.Second)
+	d.rows(&http.table, 8*time.Second)
 	var out strings.Builder
-	compare(&out, [2]string{"p2pnode", "plain HTTP"}, [2]*table{&ours, &http})
+	compare(&out, []*named{ours, http})
 	want := strings.TrimPrefix(`
 | what | p2pnode | least to most | plain HTTP | least to most | unit |
 |--- |--- |--- |--- |--- |--- |
 | time to all | 20 | 20 to 20 | 31 | 30 to 32 | s |
 | time to all over the wire's best | 2.5 | 2.5 to 2.5 | 3.875 | 3.75 to 4 | |
 | time to the first | 10 | 10 to 10 | 20 | 20 to 20 | s |
-| WAN bytes to a site | 1.575 | 1.05 to 2.1 | 1.575 | 1.05 to 2.1 | copies |
-| WAN bytes from a site | 0.015 | 0.01 to 0.02 | 0.015 | 0.01 to 0.02 | copies |
+| time to the first over the wire's best | 1.25 | 1.25 to 1.25 | 2.5 | 2.5 to 2.5 | |
+| WAN bytes to a site | 2.1 | 2.1 to 2.1 | 2.1 | 2.1 to 2.1 | copies |
+| WAN bytes from a site | 0.02 | 0.02 to 0.02 | 0.02 | 0.02 to 0.02 | copies |
 | bytes out of the publisher's site | 3.15 | 3.15 to 3.15 | 3.15 | 3.15 to 3.15 | copies |
-| WAN payload to a site, mean | 0.75 | 0.75 to 0.75 | – | | copies |
+| WAN payload to a site | 1.04 | 1.04 to 1.04 | – | | copies |
+| of this for nothing, mean of sites | 0.02 | 0.02 to 0.02 | – | | copies |
 | fetched from members of the same site | 25 | 25 to 25 | – | | % |
-| fetched for nothing, by a member | 0.01 | 0.01 to 0.01 | – | | copies |
+| fetched for nothing from these, by a member | 0.01 | 0.01 to 0.01 | – | | copies |
 | CPU of all processes, by what was delivered | 2.048 | 2.048 to 2.048 | 2.048 | 2.048 to 2.048 | s/GiB |
 | peak RSS, of the largest process | 50 | 50 to 50 | 50 | 50 to 50 | MiB |
+| goroutines of a node, most | 90 | 90 to 90 | – | | |
+| connections of a node, most | 7 | 7 to 7 | – | | |
 | disk of a member | 2.01 | 2.01 to 2.01 | 2.01 | 2.01 to 2.01 | copies |
 `, "\n")
-	var got strings.Builder
-	for line := range strings.Lines(out.String()) {
-		got.WriteString(strings.Join(strings.Fields(line), " ") + "\n")
+	if got := squeeze(out.String()); got != want {
+		t.Errorf("printed\n%s\nwant\n%s", got, want)
 	}
-	if got.String() != want {
-		t.Errorf("printed\n%s\nwant\n%s", got.String(), want)
+}
+
+// squeeze makes one space of several.
+func squeeze(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString(strings.Join(strings.Fields(line), " ") + "\n")
+	}
+	return b.String()
+}
+
+func TestMediansAreHeldAgainstGoals(t *testing.T) {
+	var b table
+	for _, f := range []float64{1.2, 1.0, 1.1} {
+		b.add(rowIn, "copies", f)
+		b.add(rowAll, "", f)
+	}
+	got := judge(&b, []goal{{row: rowIn, most: 1.06}, {row: rowAll, most: 1.10}, {row: rowLate}, {row: rowAll, most: 1.15, each: true}})
+	want := []verdict{{rowIn, "copies", 1.06, 1.1, false}, {rowAll, "", 1.10, 1.1, true}, {rowAll, "", 1.15, 1.2, false}}
+	if !slices.Equal(got, want) {
+		t.Fatalf("judged %+v, want %+v: rows that weren't measured are left out", got, want)
+	}
+	var out strings.Builder
+	tellVerdicts(&out, got[:2])
+	if text := squeeze(out.String()); !strings.HasSuffix(text, "| WAN bytes to a site | 1.06 | 1.1 | copies | **falls short** |\n| time to all over the wire's best | 1.1 | 1.1 | | holds |\n") {
+		t.Errorf("printed\n%s", text)
+	}
+}
+
+// The fastest of those that were there is what we are held against.
+func TestFastestOfOthersIsTheGoal(t *testing.T) {
+	ours, slow, quick, gone := &named{name: "p2pnode"}, &named{name: "a"}, &named{name: "b"}, &named{name: "c"}
+	for n, took := range map[*named]float64{ours: 8, slow: 20, quick: 9} {
+		n.add("time to all", "s", took)
+	}
+	if v, ok := fastest([]*named{ours, slow, gone, quick}); !ok || !v.Holds || v.AtMost != 9 || v.Measured != 8 {
+		t.Errorf("%+v, %v: want 8 against 9", v, ok)
+	}
+	if _, ok := fastest([]*named{ours, gone}); ok {
+		t.Error("nobody is beaten where nobody was there")
+	}
+}
+
+func TestAThirdOfASiteIsLate(t *testing.T) {
+	for peers, want := range map[int]int{3: 1, 5: 2, 20: 7} {
+		if got := lateOf(peers); got != want {
+			t.Errorf("of %d endpoints %d are late, want %d", peers, got, want)
+		}
 	}
 }
 
@@ -186,8 +237,13 @@ func TestFlagsChangeTheScene(t *testing.T) {
 	if again, err := at("branch").parse(nil); err != nil || again.scene.peers != 5 || again.scene.link.Rate != 50*bandwidth.MbitPerSecond {
 		t.Errorf("without flags: %+v (%v): what one parse sets stays", again, err)
 	}
-	o, err = at("spread").parse([]string{"-rate", "1gbit"})
-	if err != nil || o.scene.rate != bandwidth.GbitPerSecond || o.said != "spread -rate 1gbit" {
+	o, err = at("spread").parse([]string{"-port", "1gbit"})
+	if err != nil || o.scene.port != bandwidth.GbitPerSecond || o.said != "spread -port 1gbit" || o.runs != 5 {
 		t.Errorf("%+v (%v)", o, err)
+	}
+	for _, wrong := range []string{"-beside gopher", "-contents 99"} {
+		if _, err := at("branch").parse(strings.Fields(wrong)); err == nil {
+			t.Errorf("%s is taken", wrong)
+		}
 	}
 }

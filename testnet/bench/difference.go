@@ -51,7 +51,7 @@ func difference(ctx context.Context, o options) error {
 	}
 	s := shelf(dir)
 	if !o.live { // whose lab says it
-		machine(os.Stdout)
+		fmt.Printf("%s\n\n", machine())
 	}
 	if len(o.args) > 0 {
 		if len(o.args) != 2 {

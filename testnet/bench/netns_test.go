@@ -24,7 +24,8 @@ func TestNetGetTakesOneCopyWhereDisksCanShare(t *testing.T) {
 
 func TestNetEachDeliveryIsMeasured(t *testing.T) {
 	for _, args := range []string{
-		"spread -peers 3 -rate 1gbit", "branch -peers 2", "update -peers 2", "crash -kills 2", "linkdown -down 2s",
+		"spread -peers 3 -port 1gbit", "branch -peers 2 -contents 2 -spread", "branch -peers 3 -late -json",
+		"update -peers 2", "carriers -peers 3 -kills 2", "crash -kills 2", "linkdown -down 2s",
 	} {
 		t.Run(args, func(t *testing.T) {
 			t.Parallel() // nobody looks at the figures

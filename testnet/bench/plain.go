@@ -34,8 +34,6 @@ const (
 )
 
 const (
-	httpPort = 8080
-
 	// A client that gets nothing for so long connects anew and asks for the rest.
 	// Without it, what TCP does on a link that was down for a while (it waits longer
 	// from try to try, RFC 6298 section 5.5) would be measured.
@@ -66,7 +64,7 @@ func rawHTTP(ctx context.Context, args []string) error {
 }
 
 func serveHTTP(ctx context.Context, path string) error {
-	l, err := net.Listen("tcp4", fmt.Sprintf(":%d", httpPort))
+	l, err := net.Listen("tcp4", ":0")
 	if err != nil {
 		return err
 	}
@@ -76,7 +74,7 @@ func serveHTTP(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println(addr)
+	fmt.Println(netip.AddrPortFrom(addr, uint16(l.Addr().(*net.TCPAddr).Port)))
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
@@ -221,7 +219,7 @@ func (p *plain) offer(ctx context.Context, path string) error {
 	if err != nil {
 		return fmt.Errorf("plain HTTP: the server doesn't listen: %w", errors.Join(err, p.end()))
 	}
-	p.url = fmt.Sprintf("http://%s:%d/", strings.TrimSpace(addr), httpPort)
+	p.url = fmt.Sprintf("http://%s/", strings.TrimSpace(addr))
 	return nil
 }
 
@@ -256,14 +254,14 @@ func (p *plain) here(_ context.Context, _ box.Node, out string) (int64, error) {
 // crash does nothing: the client was the get itself.
 func (p *plain) crash(context.Context, box.Node) error { return nil }
 
-func (p *plain) usage(context.Context) (cpu time.Duration, peak int64, err error) {
+func (p *plain) usage(context.Context) (usage, error) {
 	u, err := scenario.UsageOf(p.server.Process.Pid)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return u.CPU, max(p.peak, u.PeakRSS), err
+	return usage{cpu: u.CPU, peak: max(p.peak, u.PeakRSS)}, err
 }
 
-func (p *plain) fetched() fetched { return fetched{} }
+func (p *plain) fetched(context.Context, box.Node) (fetched, error) { return fetched{}, nil }
 
 func (p *plain) end() error {
 	if p.server == nil {

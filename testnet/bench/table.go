@@ -69,18 +69,28 @@ func (r *row) spread() (median, least, most float64) {
 	return (f[half] + f[len(f)-1-half]) / 2, f[0], f[len(f)-1]
 }
 
-// compare writes two tables side by side, as Markdown. A row that one of them lacks
-// has a dash there.
-func compare(to io.Writer, names [2]string, tables [2]*table) {
+// A named table is what one means took.
+type named struct {
+	name string
+	table
+}
+
+// compare writes tables side by side, as Markdown. A row that one of them lacks has
+// a dash there.
+func compare(to io.Writer, tables []*named) {
 	w := tabwriter.NewWriter(to, 0, 0, 1, ' ', 0)
-	fmt.Fprintf(w, "| what\t| %s\t| least to most\t| %s\t| least to most\t| unit\t|\n", names[0], names[1])
-	fmt.Fprintln(w, "|---\t|---\t|---\t|---\t|---\t|---\t|")
-	all := slices.Clone(tables[0].names)
-	for _, name := range tables[1].names {
-		if tables[0].rows[name] == nil {
-			all = append(all, name)
+	fmt.Fprint(w, "| what\t")
+	var all []string
+	for _, t := range tables {
+		fmt.Fprintf(w, "| %s\t| least to most\t", t.name)
+		for _, name := range t.names {
+			if !slices.Contains(all, name) {
+				all = append(all, name)
+			}
 		}
 	}
+	fmt.Fprintln(w, "| unit\t|")
+	fmt.Fprintln(w, strings.Repeat("|---\t", 2+2*len(tables))+"|")
 	for _, name := range all {
 		fmt.Fprintf(w, "| %s", name)
 		unit := ""
@@ -100,11 +110,11 @@ func compare(to io.Writer, names [2]string, tables [2]*table) {
 }
 
 // machine tells what the figures were measured on, and how busy it was.
-func machine(to io.Writer) {
+func machine() string {
 	var u unix.Utsname
 	_ = unix.Uname(&u) // fails on a bad pointer only
 	load, _ := os.ReadFile("/proc/loadavg")
-	fmt.Fprintf(to, "%s, %d cores, Linux %s, %s, load %s\n\n",
+	return fmt.Sprintf("%s, %d cores, Linux %s, %s, load %s",
 		cpuModel(), runtime.NumCPU(), unix.ByteSliceToString(u.Release[:]), runtime.Version(), strings.Join(strings.Fields(string(load))[:1], ""))
 }
 
