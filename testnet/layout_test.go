@@ -11,8 +11,8 @@ import (
 
 const (
 	roots   = "bandwidth content discovery "
-	workers = "content/archive content/car content/chunker content/store content/store/disk discovery/dht discovery/mdns discovery/rank " +
-		"node/api node/exchange node/flow node/gateway node/origin node/trust "
+	workers = "content/archive content/car content/chunker content/store content/store/disk discovery/dht discovery/mdns discovery/rank discovery/site " +
+		"node/api node/carry node/exchange node/flow node/gateway node/origin node/trust "
 )
 
 var tree = layout{
@@ -38,7 +38,9 @@ var tree = layout{
 		"discovery/dht":           roots,
 		"discovery/mdns":          roots,
 		"discovery/rank":          roots,
+		"discovery/site":          roots,
 		"node/api":                roots,
+		"node/carry":              roots,
 		"node/exchange":           roots,
 		"node/flow":               roots,
 		"node/gateway":            roots,
@@ -50,7 +52,7 @@ var tree = layout{
 
 		"content/store/disk/disktest": "content/store/disk",
 
-		"testnet/sim/deciders":     roots + "discovery/rank node/flow",
+		"testnet/sim/deciders":     roots + "discovery/rank node/carry node/flow",
 		"testnet/sim/deciders/cmd": "bandwidth testnet/plot testnet/sim/deciders",
 
 		"testnet":                "bandwidth node/api testnet/box testnet/box/probe testnet/box/spaces testnet/chaos testnet/compose testnet/compose/inside testnet/foreground testnet/play testnet/scenario testnet/wan",
@@ -58,7 +60,7 @@ var tree = layout{
 		"testnet/box":            "node/api testnet/scenario testnet/wan",
 		"testnet/box/boxtest":    "node/api testnet/box testnet/box/probe testnet/wan",
 		"testnet/box/probe":      "",
-		"testnet/box/spaces":     "node/api testnet/box testnet/scenario testnet/wan",
+		"testnet/box/spaces":     "bandwidth node/api testnet/box testnet/scenario testnet/wan",
 		"testnet/chaos":          "bandwidth node/api testnet/box testnet/scenario testnet/wan",
 		"testnet/compose":        "node/api testnet/box testnet/compose/inside testnet/scenario testnet/wan",
 		"testnet/compose/inside": "node/api testnet/scenario testnet/wan",
@@ -94,8 +96,10 @@ var tree = layout{
 		"content/car":        "a content that somebody brought in a file",
 		"content/store":      "journals and names from a disk that crashed",
 		"discovery/mdns":     "packets from anyone on the subnet",
+		"discovery/site":     "frames from peers, maps that people write",
 		"node":               "its book of peers, from a disk that crashed",
 		"node/api":           "requests from anyone in the node's group",
+		"node/carry":         "frames from members of the site",
 		"node/exchange":      "frames from peers",
 		"node/origin":        "headers of HTTP servers",
 		"node/trust":         "tokens, credentials, envelopes, revocation lists",

@@ -103,4 +103,8 @@ type Usage struct {
 	Goroutines  int
 	Descriptors int
 	Connections int // with peers, of any transport
+
+	// Bytes of contents that it fetched since it started, by link class: what was
+	// verified, and what crossed for nothing.
+	Fetched, Wasted api.ByLink
 }

@@ -27,7 +27,7 @@
 // started.
 //
 //	level done at branch-a       <= 1.10 x wire
-//	level copies at branch-a     <= 1.05     short: members of a site don't share out yet who fetches what
+//	level copies at branch-a     <= 1.05     short: every member speaks with every other site
 //
 // A level names a measure (Measures has them), maybe a content and a place, and the
 // figure it must hold. One that is marked short has the figure that it shall have and

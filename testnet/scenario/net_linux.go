@@ -220,9 +220,43 @@ func (p *Port) Readdress(addr netip.Prefix) error {
 
 // Limit bounds what the interface sends, in bits per second. The buffer holds 50
 // ms at that rate.
-func (p *Port) Limit(bitsPerSecond int) error {
-	return run("tc", "-n", p.space.name, "qdisc", "replace", "dev", p.dev, "root", "tbf",
+func (p *Port) Limit(bitsPerSecond int) error { return limit(p.space, p.dev, bitsPerSecond) }
+
+// LimitSwitch bounds what the switch sends to the interface, the same way. It is
+// gone when the host is carried elsewhere.
+func (p *Port) LimitSwitch(bitsPerSecond int) error { return limit(p.lan.hub, p.dev, bitsPerSecond) }
+
+func limit(s *Space, dev string, bitsPerSecond int) error {
+	return run("tc", "-n", s.name, "qdisc", "replace", "dev", dev, "root", "tbf",
 		"rate", strconv.Itoa(bitsPerSecond)+"bit", "burst", "256kb", "latency", "50ms")
+}
+
+// Acquaint has all of these ports, which are on one LAN, know each other's hardware
+// addresses for good. The kernel has one table of neighbours for all namespaces: it
+// holds 1,024 that were asked for (net.ipv4.neigh.default.gc_thresh3), which forty
+// hosts that all speak with each other are past, and fixed ones on top. It takes from
+// them that a host which has gone is noticed by its silence to ARP.
+func Acquaint(ports []*Port) error {
+	var all strings.Builder
+	for _, p := range ports {
+		text, err := exec.Command("ip", "-n", p.space.name, "-brief", "link", "show", "dev", p.dev).Output()
+		if err != nil {
+			return fmt.Errorf("hardware address of %s in %s: %w", p.dev, p.space.name, err)
+		}
+		fields := strings.Fields(string(text)) // eth1@if2 UP 02:fc:00:00:00:01 <...>
+		if len(fields) < 3 {
+			return fmt.Errorf("hardware address of %s in %s: %q", p.dev, p.space.name, text)
+		}
+		fmt.Fprintf(&all, "neigh replace %s lladdr %s nud permanent dev \n", p.addr.Addr(), fields[2])
+	}
+	for _, p := range ports {
+		cmd := exec.Command("ip", "-n", p.space.name, "-batch", "-")
+		cmd.Stdin = strings.NewReader(strings.ReplaceAll(all.String(), "dev \n", "dev "+p.dev+"\n"))
+		if text, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("neighbours of %s: %w: %s", p.space.name, err, text)
+		}
+	}
+	return nil
 }
 
 func ip(args ...string) error { return run(append([]string{"ip"}, args...)...) }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/p2pnode/p2pnode/bandwidth"
 	"github.com/p2pnode/p2pnode/testnet/box"
 	"github.com/p2pnode/p2pnode/testnet/scenario"
 	"github.com/p2pnode/p2pnode/testnet/wan"
@@ -26,6 +27,7 @@ type network struct {
 type site struct {
 	lan     *scenario.LAN
 	gateway netip.Addr
+	inner   *scenario.Port // the router's
 	link    closingLink
 
 	mu    sync.Mutex
@@ -77,7 +79,30 @@ func newNetwork(ctx context.Context, plan box.Plan, cfg Config) (_ *network, err
 		n.hosts[p.Node] = h
 		making.Go(func() error { return h.make(net, p.Node, n.sites[p.Site]) })
 	}
-	return n, making.Wait()
+	if err := making.Wait(); err != nil {
+		return nil, err
+	}
+	return n, n.acquaint(plan)
+}
+
+// manyPeers is from how many endpoints of a site on they are neighbours for good, for
+// the kernel can't remember all pairs of several such sites (scenario.Acquaint).
+const manyPeers = 15
+
+func (n *network) acquaint(plan box.Plan) error {
+	if plan.Peers < manyPeers {
+		return nil
+	}
+	at := map[string][]*scenario.Port{}
+	for _, p := range plan.Places() {
+		at[p.Site] = append(at[p.Site], n.hosts[p.Node].port)
+	}
+	for name, ports := range at {
+		if err := scenario.Acquaint(append(ports, n.sites[name].inner)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // make makes the site that is number i of the plan.
@@ -102,7 +127,7 @@ func (s *site) make(ctx context.Context, net *scenario.Net, middle *scenario.LAN
 	if err != nil {
 		return err
 	}
-	s.gateway = inner.Addr().Addr()
+	s.gateway, s.inner = inner.Addr().Addr(), inner
 	for other := range plan.Sites() {
 		if other == i {
 			continue
@@ -187,4 +212,14 @@ func (n *network) Close() error {
 		}
 	}
 	return errors.Join(append(errs, n.net.Close())...)
+}
+
+// LimitPort bounds what a node's port sends and takes, each, in bits per second: the
+// machine's own interface holds back the one, the switch the other.
+func (e *Enterprise) LimitPort(node string, r bandwidth.Rate) error {
+	h := e.network.hosts[node]
+	if h == nil {
+		return fmt.Errorf("limit the port of %s: no such node", node)
+	}
+	return errors.Join(h.port.Limit(int(r)), h.port.LimitSwitch(int(r)))
 }
