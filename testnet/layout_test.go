@@ -78,6 +78,7 @@ var tree = layout{
 		"content/car":        "content/store/storetest",
 		"content/store":      "content/store/storetest content/store/disk/disktest",
 		"node":               "content/store/disk/disktest",
+		"node/carry":         "discovery/rank discovery/site node/flow",
 		"node/gateway":       "content/car content/store/storetest",
 		"testnet/box/spaces": "bandwidth testnet/box/boxtest",
 		"testnet/foreground": "testnet/wan",

@@ -19,7 +19,7 @@
 //	  progress: bytes, bytes to come   ->
 //	  has 17                           ->
 //	                                   <-    free: 4 (its carrier has left)
-//	  done                             ->    stays known as one who has it
+//	  done                             ->    hangs up; it stays known as one who has it
 //
 // # Taking over
 //

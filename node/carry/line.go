@@ -19,7 +19,7 @@ const (
 )
 
 // A Line is a connection between a member and a planner: a stream, or a pipe if
-// both are one node. Close ends it at once, for both.
+// both are one node. Close ends it at once, for both: what is on its way is lost.
 type Line interface {
 	io.ReadWriteCloser
 	SetReadDeadline(time.Time) error
@@ -36,7 +36,6 @@ type talk struct {
 	mu     sync.Mutex
 	queue  [][]byte
 	queued int
-	last   bool // close after what is queued
 	closed bool
 }
 
@@ -49,7 +48,7 @@ func (t *talk) say(m *message) {
 	b := m.encode()
 	t.mu.Lock()
 	full := t.queued+len(b) > maxQueue
-	if !t.closed && !t.last && !full {
+	if !t.closed && !full {
 		t.queue = append(t.queue, b)
 		t.queued += len(b)
 	}
@@ -58,14 +57,6 @@ func (t *talk) say(m *message) {
 		t.close()
 		return
 	}
-	t.ring()
-}
-
-// finish closes the line once all is written.
-func (t *talk) finish() {
-	t.mu.Lock()
-	t.last = true
-	t.mu.Unlock()
 	t.ring()
 }
 
@@ -101,7 +92,7 @@ func (t *talk) write() {
 			idle = true
 		}
 		t.mu.Lock()
-		frames, last := t.queue, t.last
+		frames := t.queue
 		t.queue, t.queued = nil, 0
 		t.mu.Unlock()
 		if len(frames) == 0 && idle {
@@ -112,9 +103,6 @@ func (t *talk) write() {
 			if _, err := t.line.Write(b); err != nil {
 				return
 			}
-		}
-		if last {
-			return
 		}
 	}
 }

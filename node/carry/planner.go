@@ -107,6 +107,9 @@ func (p *Planner) Serve(member peer.ID, l Line) {
 			p.log.Warn("member of a plan breaks the protocol", zap.Stringer("peer", member), zap.Uint8("kind", m.kind))
 			break
 		}
+		if m.kind == kindDone {
+			break // and the member knows by that
+		}
 	}
 	p.leave(d, t)
 }

@@ -67,6 +67,7 @@ type Seat struct {
 	mu       sync.Mutex
 	talk     *talk // nil while there is no planner
 	carrying map[int]struct{}
+	done     bool // all is here
 }
 
 // NewSeat returns a seat. It works while Run does.
@@ -74,7 +75,7 @@ func NewSeat(cfg SeatConfig) *Seat {
 	return &Seat{cfg: cfg, carrying: make(map[int]struct{})}
 }
 
-// Run keeps this node in the plan until ctx ends.
+// Run keeps this node in the plan until ctx ends, or all is here and the planner knows.
 func (s *Seat) Run(ctx context.Context) error {
 	since, alone := time.Now(), false
 	for ctx.Err() == nil {
@@ -82,6 +83,9 @@ func (s *Seat) Run(ctx context.Context) error {
 		p, ok := s.cfg.Site.Planner(s.cfg.Content)
 		if ok && s.sit(ctx, p) {
 			since, alone = time.Now(), false
+		}
+		if s.isDone() {
+			break // it would begin anew
 		}
 		if !alone && time.Since(since) >= Patience {
 			alone = true
@@ -161,13 +165,15 @@ func (s *Seat) watch(ctx context.Context, t *talk) {
 		case <-t.done:
 			return
 		case <-ctx.Done():
-			// What was said last, that all is here for instance, has to arrive.
-			t.finish()
-			select {
-			case <-t.done:
-			case <-time.After(openWithin):
-				t.close()
+			// A line that is closed loses what is on its way. That all is here has to
+			// arrive: the planner hangs up then.
+			if s.isDone() {
+				select {
+				case <-t.done:
+				case <-time.After(openWithin):
+				}
 			}
+			t.close()
 			return
 		case <-changed:
 		}
@@ -254,10 +260,17 @@ func (s *Seat) Release(chunks []int) {
 // Took says that this node, being alone, brings chunks that nobody granted it.
 func (s *Seat) Took(chunks []int) { s.carries(chunks, true) }
 
+func (s *Seat) isDone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.done
+}
+
 // Done says that all is here. The seat may be left then.
 func (s *Seat) Done() {
 	s.mu.Lock()
 	clear(s.carrying)
+	s.done = true
 	s.mu.Unlock()
 	s.say(&message{kind: kindDone})
 }

@@ -1,0 +1,208 @@
+package carry
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+// carriers returns who carries some content now, as planners say that can be reached.
+func (w *town) carriers() (out []*person) {
+	for _, p := range w.people {
+		if !p.dead && p.half.Load() == 0 && slices.ContainsFunc(p.fetches, func(f *fetch) bool { return f.crew.Carrier && !f.done && f.lie == honest }) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// chief returns who plans a content as the people see it who aren't apart.
+func (w *town) chief(good int) *person {
+	for _, p := range w.people {
+		if p.dead || p.half.Load() != 0 {
+			continue
+		}
+		id, _ := p.Planner(w.goods[good].id)
+		return w.person(id)
+	}
+	return nil
+}
+
+func (w *town) person(id peer.ID) *person {
+	for _, p := range w.people {
+		if p.id == id {
+			return p
+		}
+	}
+	return nil
+}
+
+// draw returns one of these; nil if there are none.
+func draw(w *town, of []*person) *person {
+	if len(of) == 0 {
+		return nil
+	}
+	return of[w.rng.IntN(len(of))]
+}
+
+// alive returns the honest people who aren't apart.
+func (w *town) alive() (out []*person) {
+	for _, p := range w.people {
+		if !p.dead && p.half.Load() == 0 && p.lie == honest {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// Faults that may come over a town. Each is undone in time, but for who is dead.
+var faults = []struct {
+	name string
+	do   func(w *town)
+}{
+	{"a carrier is killed", func(w *town) {
+		if p := draw(w, w.carriers()); p != nil && len(w.alive()) > 3 {
+			w.kill(p)
+		}
+	}},
+	{"a planner is killed", func(w *town) {
+		if p := w.chief(w.rng.IntN(len(w.goods))); p != nil && len(w.alive()) > 3 {
+			w.kill(p)
+		}
+	}},
+	{"a carrier is unplugged", func(w *town) { w.unplug(draw(w, w.carriers())) }},
+	{"a planner is unplugged", func(w *town) { w.unplug(w.chief(w.rng.IntN(len(w.goods)))) }},
+	{"a carrier's way out stalls", func(w *town) {
+		p := draw(w, w.carriers())
+		if p == nil {
+			return
+		}
+		w.blame(p.name + " gets nothing from other sites")
+		p.noWAN = true
+		w.after(time.Second+w.some(20*time.Second), func() {
+			if p.noWAN {
+				w.logf("%s gets something again", p.name)
+				p.noWAN = false
+				w.kick()
+			}
+		})
+	}},
+	{"a carrier becomes slow", func(w *town) {
+		if p := draw(w, w.carriers()); p != nil {
+			w.blame(p.name + " is slow")
+			p.far = 50e3
+		}
+	}},
+	{"the link is cut", func(w *town) {
+		w.blame("the link is cut")
+		w.cut = true
+		w.after(w.some(20*time.Second), func() {
+			w.blame("the link is back")
+			w.cut = false
+			w.kick()
+		})
+	}},
+	{"the site falls apart", func(w *town) {
+		if w.apart() {
+			return
+		}
+		var some []*person
+		for _, p := range w.people {
+			if w.rng.IntN(2) == 0 {
+				some = append(some, p)
+			}
+		}
+		w.split(int64(len(w.events)+1), fmt.Sprintf("%d of %d see only each other", len(some), len(w.people)), some...)
+		w.after(w.some(20*time.Second), w.heal)
+	}},
+	{"somebody comes late", func(w *town) {
+		p := w.move(fmt.Sprint("late", len(w.people)), honest, w.some(time.Second))
+		w.after(w.some(time.Second), func() {
+			w.blame(p.name + " comes")
+			for i := range w.goods {
+				p.want(i)
+			}
+		})
+	}},
+}
+
+func (w *town) apart() bool {
+	return slices.ContainsFunc(w.people, func(p *person) bool { return !p.dead && p.half.Load() != 0 })
+}
+
+// unplug takes p off the network for a while.
+func (w *town) unplug(p *person) {
+	if p == nil || w.apart() {
+		return
+	}
+	w.split(int64(len(w.events)+1), "unplug "+p.name, p)
+	p.noWAN = true
+	w.after(w.some(25*time.Second), w.heal)
+}
+
+// begin lets n people come, of whom all want all.
+func (w *town) begin(n, goods int, knows time.Duration) {
+	w.abroad = []*abroad{{"publisher", true}}
+	for range goods {
+		w.add(20 + w.rng.IntN(40))
+	}
+	for i := range n {
+		w.move(fmt.Sprint("m", i), honest, w.some(knows))
+	}
+	for _, p := range w.people {
+		for good := range w.goods {
+			w.after(w.some(2*time.Second), func() { p.want(good) })
+		}
+	}
+}
+
+// watch holds the plans to their invariants.
+func (w *town) watch() {
+	for _, p := range w.people {
+		planner, ok := p.planner.(*Planner)
+		if !ok {
+			continue
+		}
+		planner.mu.Lock()
+		for _, d := range planner.plans {
+			d.plan.check(w.t)
+		}
+		planner.mu.Unlock()
+	}
+	w.after(500*time.Millisecond, w.watch)
+}
+
+// judge lets time pass until all is over, and looks at what it took. What may cross
+// the WAN again is what was on its way at each fault.
+func (w *town) judge(calm time.Duration) {
+	w.watch()
+	over := false
+	w.after(calm, func() { over = true })
+	w.live(10*time.Minute, func() bool { return over && w.settled() && !w.apart() && !w.cut })
+	for i, g := range w.goods {
+		most := 1.03 + float64(g.spare)/float64(g.total)
+		w.t.Logf("seed %d: content %d of %d chunks: %v, %.3f copies, at most %.3f, gap %v %s", w.seed, i, len(g.chunks), time.Since(w.start).Round(time.Millisecond), w.copies(i), most, w.gap, w.which)
+		if w.copies(i) > most {
+			w.t.Errorf("seed %d: %.3f copies of content %d, want at most %.3f", w.seed, w.copies(i), i, most)
+		}
+	}
+}
+
+// Whatever happens to some of them, all get all, and little of it crosses the WAN again.
+func TestTownOutlivesAFault(t *testing.T) {
+	for _, fault := range faults {
+		t.Run(fault.name, func(t *testing.T) {
+			eachTown(t, 2, func(w *town) {
+				w.begin(4+w.rng.IntN(5), 1+w.rng.IntN(2), 0)
+				w.after(2500*time.Millisecond+w.some(4*time.Second), func() {
+					w.logf("%s", fault.name)
+					fault.do(w)
+				})
+				w.judge(7 * time.Second)
+			})
+		})
+	}
+}
