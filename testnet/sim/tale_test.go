@@ -181,16 +181,23 @@ func (s *tale) publish(name string, size int) {
 // get brings a content to a node, and returns how long that took. What came is what
 // was published, or it is an error.
 func (s *tale) get(n *Node, name string) (time.Duration, error) {
+	took, _, err := s.bring(n, name)
+	return took, err
+}
+
+// bring is get for who wants to know what was fetched from where.
+func (s *tale) bring(n *Node, name string) (time.Duration, api.GetResult, error) {
 	began, out := time.Now(), filepath.Join(n.Dir, name)
-	if _, err := n.API().Get(s.Context(), api.GetRequest{Ref: name, Output: out, Link: true}, nil); err != nil {
-		return 0, err
+	got, err := n.API().Get(s.Context(), api.GetRequest{Ref: name, Output: out, Link: true}, nil)
+	if err != nil {
+		return 0, got, err
 	}
 	took := time.Since(began)
 	b, err := os.ReadFile(out)
 	if err == nil && !bytes.Equal(b, s.texts[name]) {
 		err = fmt.Errorf("%s has %d bytes as %s that aren't those published", n.Name, len(b), name)
 	}
-	return took, err
+	return took, got, err
 }
 
 // A spread is how long something took to come to many.
