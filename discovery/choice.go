@@ -55,10 +55,11 @@ const (
 	Carried            // another member of the site has it, or brings it
 	TakenOver          // somebody else brings it now: it was late here
 	NoPlanner          // nobody shares the work out: this node brings all itself
+	LastBlocks         // has nothing else to do while another sends the rest of a chunk
 	reasonCount
 )
 
-var reasonText = [reasonCount]string{"unknown", "only-source", "same-site", "faster", "less-loaded", "untried", "hedge", "stalled", "too-slow", "refused", "left", "bad-bytes", "banned", "queue-full", "no-source", "not-admitted", "delivered", "makes-way", "is-carrier", "carried", "taken-over", "no-planner"}
+var reasonText = [reasonCount]string{"unknown", "only-source", "same-site", "faster", "less-loaded", "untried", "hedge", "stalled", "too-slow", "refused", "left", "bad-bytes", "banned", "queue-full", "no-source", "not-admitted", "delivered", "makes-way", "is-carrier", "carried", "taken-over", "no-planner", "last-blocks"}
 
 // String returns the reason as it stands in the API.
 func (r Reason) String() string {

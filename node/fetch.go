@@ -576,6 +576,6 @@ func (s *source) Follow(id content.ID, chunks int, f func(*roaring.Bitmap)) (fun
 }
 
 // Request implements flow.Source.
-func (s *source) Request(id content.ID, chunk int, want uint64, list bool, sink flow.Sink) (func(), error) {
+func (s *source) Request(id content.ID, chunk int, want uint64, list bool, sink flow.Sink) (func(uint64), error) {
 	return s.Session.Request(exchange.Request{Content: id, Chunk: chunk, Want: want, List: list, Sink: sink})
 }

@@ -267,7 +267,7 @@ func (m *memPeer) Follow(_ content.ID, chunks int, f func(*roaring.Bitmap)) (fun
 	return func() {}, nil
 }
 
-func (m *memPeer) Request(_ content.ID, chunk int, want uint64, list bool, sink flow.Sink) (func(), error) {
+func (m *memPeer) Request(_ content.ID, chunk int, want uint64, list bool, sink flow.Sink) (func(uint64), error) {
 	if chunk >= len(m.blocks) {
 		return nil, errors.New("no such chunk")
 	}
@@ -288,5 +288,5 @@ func (m *memPeer) Request(_ content.ID, chunk int, want uint64, list bool, sink 
 		}
 		sink.End(nil)
 	}()
-	return func() {}, nil
+	return func(uint64) {}, nil
 }

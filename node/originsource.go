@@ -349,8 +349,9 @@ type originRequest struct {
 	cancel context.CancelFunc
 }
 
-// Request implements flow.Source. The list is the one that is known here.
-func (s *originSource) Request(id content.ID, chunk int, want uint64, list bool, sink flow.Sink) (func(), error) {
+// Request implements flow.Source. The list is the one that is known here. What a server
+// is sending isn't narrowed.
+func (s *originSource) Request(id content.ID, chunk int, want uint64, list bool, sink flow.Sink) (func(uint64), error) {
 	if id != s.content.ID() || chunk < 0 || !s.chunks.Contains(uint32(chunk)) {
 		return nil, fmt.Errorf("request chunk %d of %s from %s: %w", chunk, id, s.name, content.ErrNotFound)
 	}
@@ -364,7 +365,11 @@ func (s *originSource) Request(id content.ID, chunk int, want uint64, list bool,
 	}
 	select {
 	case s.asked <- r:
-		return r.cancel, nil
+		return func(keep uint64) {
+			if keep == 0 {
+				r.cancel()
+			}
+		}, nil
 	default:
 		r.cancel()
 		return nil, fmt.Errorf("request chunk %d from %s: %w", chunk, s.name, exchange.ErrBusy)

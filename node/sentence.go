@@ -59,6 +59,7 @@ var reasonClauses = map[discovery.Reason]string{
 	discovery.Carried:     "other members of the site bring what is missing",
 	discovery.TakenOver:   "it was late here, so another member of the site took it over",
 	discovery.NoPlanner:   "no planner of the site is in reach to share the work out",
+	discovery.LastBlocks:  "it had nothing else to do, so it sends the last blocks and another source the rest",
 }
 
 // waitClauses are those that have another sense where a flow waits: they are about

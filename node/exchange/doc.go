@@ -42,6 +42,7 @@
 //	0x06 ping      -
 //	0x07 lists     content id, chunk uint32,         the block lists of so many chunks
 //	               number uint32: 40 bytes           from that one on, as far as known
+//	0x08 narrow    blocks still wanted uint64        of the request with this id, none but these
 //
 // Downwards:
 //
@@ -58,7 +59,9 @@
 //
 // A wanted mask of all ones stands for every block that the list has. A request
 // ends with a block flagged last or with an end; everything else but a ping ends
-// with an end. Blocks come in ascending order of their index, requests in the
+// with an end. A narrowed request ends when what is still wanted was sent; what was on
+// its way before the peer read of it comes all the same. A narrow for a request that has
+// ended says nothing, like a cancel. Blocks come in ascending order of their index, requests in the
 // order asked; maps, answers and pongs overtake blocks.
 //
 // # Who may do what

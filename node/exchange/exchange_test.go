@@ -191,18 +191,18 @@ func TestCancelEndsARequestSoon(t *testing.T) {
 	}
 	having, _, s := pair(t, newMemory(h), Config{})
 	current, queued := newBasket(h, 0), newBasket(h, 1)
-	cancelCurrent, err := s.Request(Request{Content: h.encoded.ID, Chunk: 0, Want: All, Sink: current})
+	narrowCurrent, err := s.Request(Request{Content: h.encoded.ID, Chunk: 0, Want: All, Sink: current})
 	if err != nil {
 		t.Fatal(err)
 	}
-	cancelQueued, err := s.Request(Request{Content: h.encoded.ID, Chunk: 1, Want: All, Sink: queued})
+	narrowQueued, err := s.Request(Request{Content: h.encoded.ID, Chunk: 1, Want: All, Sink: queued})
 	if err != nil {
 		t.Fatal(err)
 	}
 	<-reading
 	for range 2 {
-		cancelCurrent()
-		cancelQueued()
+		narrowCurrent(0)
+		narrowQueued(0)
 	}
 	// The peer is stuck in reading a block: the sinks are told all the same.
 	for _, b := range []*basket{current, queued} {
@@ -225,15 +225,62 @@ func TestCancelEndsARequestSoon(t *testing.T) {
 	}
 }
 
+func TestNarrowedRequestBringsWhatIsKept(t *testing.T) {
+	h := newHolding(t, 4*mib, 64*kib)
+	reading, proceed := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	h.before = func(chunk, block int) {
+		if chunk == 0 && block == 2 {
+			once.Do(func() { close(reading) })
+			<-proceed
+		}
+	}
+	having, _, s := pair(t, newMemory(h), Config{})
+	ask := func(chunk int) (*basket, func(uint64)) {
+		b := newBasket(h, chunk)
+		narrow, err := s.Request(Request{Content: h.encoded.ID, Chunk: chunk, Want: All, Sink: b})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b, narrow
+	}
+	current, narrowCurrent := ask(0)
+	queued, narrowQueued := ask(1)
+	last, cancelLast := ask(2)
+	<-reading
+	narrowCurrent(0b0111_1111)
+	narrowCurrent(0b1001_1111) // what was given up isn't wanted again
+	narrowQueued(0b0010_0110)
+	cancelLast(0)
+	eventually(t, "the server has read that", func() bool { return having.Stats().Served.Cancelled == 1 })
+	close(proceed)
+	for _, b := range []*basket{current, queued} {
+		if err := b.wait(t); err != nil {
+			t.Errorf("ended with %v", err)
+		}
+	}
+	_ = last.wait(t)
+	if current.got != 0b0001_1111 || queued.got != 0b0010_0110 {
+		t.Errorf("got %#b and %#b", current.got, queued.got)
+	}
+	narrowCurrent(1) // it is over
+	if err := fetch(t, s, h, 3, All, true).wait(t); err != nil {
+		t.Error(err)
+	}
+	if sent := having.Stats().Served.Bytes; sent >= 2*mib {
+		t.Errorf("%d bytes were sent", sent)
+	}
+}
+
 func TestSinkMayCancelFromItsBlocks(t *testing.T) {
 	h := newHolding(t, mib, 64*kib)
 	_, _, s := pair(t, newMemory(h), Config{})
 	b := &canceller{basket: newBasket(h, 0), ready: make(chan struct{})}
-	cancel, err := s.Request(Request{Content: h.encoded.ID, Want: All, Sink: b})
+	narrow, err := s.Request(Request{Content: h.encoded.ID, Want: All, Sink: b})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.cancel = cancel
+	b.narrow = narrow
 	close(b.ready)
 	if err := b.wait(t); err != nil && !errors.Is(err, ErrCancelled) {
 		t.Error(err)
@@ -246,12 +293,12 @@ func TestSinkMayCancelFromItsBlocks(t *testing.T) {
 type canceller struct {
 	*basket
 	ready  chan struct{}
-	cancel func()
+	narrow func(uint64)
 }
 
 func (c *canceller) Block(index int, data []byte, release func()) {
 	<-c.ready
-	c.cancel()
+	c.narrow(0)
 	c.basket.Block(index, data, release)
 }
 
@@ -472,8 +519,8 @@ func TestTransferOverQUIC(t *testing.T) {
 	transfer(t, s, h)
 }
 
-// transfer fetches all of h in random order, some requests cancelled and asked
-// again.
+// transfer fetches all of h in random order, some requests cancelled or narrowed and
+// asked again.
 func transfer(t *testing.T, s *Session, h *holding) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -481,12 +528,12 @@ func transfer(t *testing.T, s *Session, h *holding) {
 	for _, c := range rand.New(rand.NewPCG(seed, 0)).Perm(len(h.nodes)) {
 		if c%7 == 3 {
 			b := newBasket(h, c)
-			cancel, err := s.Request(Request{Content: h.encoded.ID, Chunk: c, Want: All, Sink: b})
+			narrow, err := s.Request(Request{Content: h.encoded.ID, Chunk: c, Want: All, Sink: b})
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			cancel()
+			narrow(uint64(c%2) * 0b1011) // cancels every other
 			if err := b.wait(t); err != nil && !errors.Is(err, ErrCancelled) {
 				t.Error(err)
 			}

@@ -17,6 +17,7 @@ const (
 	maxEnvelope = 64 << 10 // a signed release with its signer's certificates takes 3 KiB
 	maxList     = 16 << 10 // 64 blocks of at most 40 bytes take 2.6 kB
 	requestSize = content.HashSize + 4 + 8
+	narrowSize  = 8
 )
 
 // A kind says what a frame is. The direction is part of it: 0x10 is set in what
@@ -31,6 +32,7 @@ const (
 	kindCancel   kind = 0x05
 	kindPing     kind = 0x06
 	kindLists    kind = 0x07
+	kindNarrow   kind = 0x08
 
 	kindRoot    kind = 0x11
 	kindSegment kind = 0x12
@@ -76,6 +78,7 @@ var rules = [...]rule{
 	kindCancel:   {"cancel", 0, 0, 0, 0},
 	kindPing:     {"ping", 0, 0, 0, 0},
 	kindLists:    {"lists", listsSize, listsSize, 0, 0},
+	kindNarrow:   {"narrow", narrowSize, narrowSize, 0, 0},
 
 	kindRoot:    {"root", 1, maxPayload, flagMore, 0},
 	kindSegment: {"segment", 1, maxPayload, flagMore, 0},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 
 	"github.com/p2pnode/p2pnode/content"
 )
@@ -49,14 +50,17 @@ type Sink interface {
 // already as the peer allows, ErrGone that the session has ended; the sink isn't
 // called then.
 //
-// After cancel no new call of List or Block begins, and End(ErrCancelled) comes
-// soon if End hasn't come yet, from another goroutine; cancel may be called at any
-// time and again.
-func (s *Session) Request(r Request) (cancel func(), err error) {
+// narrow tells the peer to send none of the wanted blocks but those in keep any more.
+// What is on its way comes nevertheless, and the request ends when all of keep has come,
+// or all that was wanted. narrow(0) cancels: after it no new call of List or Block begins,
+// and End(ErrCancelled) comes soon if End hasn't come yet, from another goroutine. narrow
+// may be called at any time and again.
+func (s *Session) Request(r Request) (narrow func(keep uint64), err error) {
 	if r.Chunk < 0 || r.Chunk >= MaxChunks || r.Want == 0 && !r.List {
 		return nil, fmt.Errorf("request blocks %#x of chunk %d: asks for nothing that can be", r.Want, r.Chunk)
 	}
 	p := &request{session: s, sink: r.Sink, want: r.Want, all: r.Want == All, list: r.List}
+	p.keep.Store(All)
 	err = s.send(p, func(b []byte, id uint32) []byte {
 		p.id = id
 		h := header{length: requestSize, kind: kindRequest, id: id}
@@ -69,7 +73,7 @@ func (s *Session) Request(r Request) (cancel func(), err error) {
 		return nil, fmt.Errorf("request chunk %d of %s from %s: %w", r.Chunk, r.Content, s.peer, err)
 	}
 	s.counters.requests.Add(1)
-	return p.cancel, nil
+	return p.narrow, nil
 }
 
 // A request is a Request under way. Once it was cancelled it stays pending until
@@ -79,6 +83,8 @@ type request struct {
 	sink      Sink
 	id        uint32
 	cancelled bool // guarded by the session's mu
+	// keep has what is wanted in spite of all calls of narrow. It only shrinks.
+	keep atomic.Uint64
 
 	// Only the reader uses these.
 	want    uint64 // blocks that may still come
@@ -115,16 +121,17 @@ func (r *request) expect(h header) error {
 // those below will not come any more, and may not.
 func (r *request) after(index uint8) (want uint64, skipped bool) {
 	below := uint64(1)<<index - 1
-	return r.want &^ (below | 1<<index), r.skipped || r.want&below != 0
+	return r.want &^ (below | 1<<index), r.skipped || r.want&r.keep.Load()&below != 0
 }
 
 // complete reports whether nothing is missing when the answer ends. How many blocks
 // all are is in the list, which the session doesn't read.
 func (r *request) complete(want uint64, skipped bool) bool {
-	if r.all {
+	keep := r.keep.Load()
+	if r.all && keep == All {
 		return !skipped && want != All
 	}
-	return !skipped && want == 0
+	return !skipped && want&keep == 0
 }
 
 func (r *request) take(h header, b *buffer) (last bool, err error) {
@@ -161,11 +168,16 @@ func (r *request) deliverList(node []byte) {
 	}
 }
 
-func (r *request) cancel() {
+func (r *request) narrow(keep uint64) {
 	s := r.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r.cancelled || s.pending[r.id] != r {
+		return
+	}
+	if keep &= r.keep.Load(); keep != 0 {
+		r.keep.Store(keep)
+		s.sendNarrow(r.id, keep)
 		return
 	}
 	r.cancelled = true

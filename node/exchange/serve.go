@@ -3,6 +3,7 @@ package exchange
 import (
 	"errors"
 	"math/bits"
+	"sync/atomic"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -19,10 +20,11 @@ type sending struct {
 	library Library
 	log     *zap.Logger
 
-	holding Holding // nil before the first step
-	left    uint64  // blocks to be sent
-	missing bool    // something that was asked isn't here
-	told    bool    // the courtesy knows that some of it went
+	holding Holding       // nil before the first step
+	left    uint64        // blocks to be sent
+	keep    atomic.Uint64 // of these, those that are still wanted: the asker may think better of it
+	missing bool          // something that was asked isn't here
+	told    bool          // the courtesy knows that some of it went
 }
 
 func (s *sending) step(o *outbox) (done bool, code uint8) {
@@ -30,7 +32,7 @@ func (s *sending) step(o *outbox) (done bool, code uint8) {
 	if s.holding == nil && !s.begin(o, chunk) {
 		return true, codeNotFound
 	}
-	for s.left != 0 {
+	for s.left &= s.keep.Load(); s.left != 0; {
 		block := bits.TrailingZeros64(s.left)
 		s.left &= s.left - 1
 		data, err := s.holding.ReadBlock(chunk, block, o.room())
@@ -79,6 +81,7 @@ func (s *sending) begin(o *outbox, chunk int) bool {
 	if want == All {
 		want = all
 	}
+	want &= s.keep.Load()
 	s.holding = holding
 	s.left = want & all & holding.Verified(chunk)
 	s.missing = s.left != want

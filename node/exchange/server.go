@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"time"
@@ -122,6 +123,9 @@ func (s *server) take(h header, payload []byte) error {
 	case kindCancel:
 		s.cancel(h.id)
 		return nil
+	case kindNarrow:
+		s.narrow(h.id, binary.BigEndian.Uint64(payload))
+		return nil
 	case kindPing:
 		s.tell(header{kind: kindPong, id: h.id})
 		return nil
@@ -146,9 +150,9 @@ func (s *server) take(h header, payload []byte) error {
 			return err
 		}
 		s.counters.requests.Add(1)
-		return s.add(h.id, requestJob, &sending{
-			id: h.id, ask: a, list: h.flags&flagList != 0, library: s.x.library, log: s.x.log,
-		})
+		w := &sending{id: h.id, ask: a, list: h.flags&flagList != 0, library: s.x.library, log: s.x.log}
+		w.keep.Store(All)
+		return s.add(h.id, requestJob, w)
 	}
 }
 
@@ -217,6 +221,17 @@ func (s *server) cancel(id uint32) {
 	if j := s.jobs[id]; j != nil {
 		s.forget(j)
 		s.end(id, j.class, codeCancelled)
+	}
+}
+
+// narrow takes blocks off a request, unless it has ended.
+func (s *server) narrow(id uint32, keep uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if j := s.jobs[id]; j != nil {
+		if w, ok := j.worker.(*sending); ok {
+			w.keep.And(keep)
+		}
 	}
 }
 

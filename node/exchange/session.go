@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -246,6 +247,14 @@ func (s *Session) cancel(id uint32, p pending) {
 // sendCancel does it. Callers hold mu.
 func (s *Session) sendCancel(id uint32) {
 	s.out = header{kind: kindCancel, id: id}.append(s.out)
+	s.wakeWriter()
+}
+
+// sendNarrow tells the peer what it still is to send of what is pending under id.
+// Callers hold mu.
+func (s *Session) sendNarrow(id uint32, keep uint64) {
+	s.out = header{length: narrowSize, kind: kindNarrow, id: id}.append(s.out)
+	s.out = binary.BigEndian.AppendUint64(s.out, keep)
 	s.wakeWriter()
 }
 

@@ -129,12 +129,12 @@ func TestServerThatIsSilentHoldsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := againstInMemory(t, Config{}, func(far net.Conn) { _, _ = io.Copy(io.Discard, far) })
 		b := newBasket(nil, 0)
-		cancel, err := s.Request(Request{Want: 1, Sink: b})
+		narrow, err := s.Request(Request{Want: 1, Sink: b})
 		if err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Hour)
-		cancel()
+		narrow(0)
 		if err := b.wait(t); !errors.Is(err, ErrCancelled) {
 			t.Error(err)
 		}
@@ -193,12 +193,12 @@ func TestBlocksBehindACancelAreCounted(t *testing.T) {
 			_, _ = io.Copy(io.Discard, far)
 		})
 		b := newBasket(nil, 0)
-		cancel, err := s.Request(Request{Want: 7, Sink: b})
+		narrow, err := s.Request(Request{Want: 7, Sink: b})
 		if err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		cancel()
+		narrow(0)
 		if err := b.wait(t); !errors.Is(err, ErrCancelled) {
 			t.Errorf("ended with %v", err)
 		}

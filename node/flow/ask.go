@@ -30,6 +30,8 @@ func (c *core) dispatch(now time.Time) {
 	c.asking.passes++
 	for c.next(now) {
 	}
+	for c.split(now) {
+	}
 }
 
 // next makes at most one request; false if there is none to make.
@@ -84,11 +86,16 @@ func (c *core) aloft() (n int64) {
 }
 
 // lacking returns the bytes of a chunk that neither are here nor wait for a
-// verdict.
+// verdict, nor are asked for as a part.
 func (c *core) lacking(i int) int64 {
 	n := int64(c.order.chunks[i].missing)
 	if w := c.under[i]; w != nil {
 		n -= w.bytes
+		for _, r := range w.open {
+			if w.parts {
+				n -= r.left
+			}
+		}
 	}
 	return max(n, 1)
 }
@@ -107,7 +114,7 @@ func (c *core) pick(s *source, now time.Time) (int, bool) {
 		for _, i := range c.share.granted {
 			w := c.under[i]
 			if c.order.chunks[i].level != noLevel && s.held.has(c.order.place[i]) &&
-				(w == nil || len(w.open) == 0 || c.helps(s, w.open[0], now)) && !c.yields(s, i, now) {
+				(w == nil || len(w.open) == 0 || c.adds(w, s, now)) && !c.yields(s, i, now) {
 				return i, true
 			}
 		}
@@ -136,7 +143,7 @@ func (c *core) pick(s *source, now time.Time) (int, bool) {
 // suits reports whether asking s for chunk i helps.
 func (c *core) suits(s *source, i int, now time.Time) bool {
 	if w := c.under[i]; w != nil && len(w.open) > 0 {
-		return c.helps(s, w.open[0], now)
+		return c.adds(w, s, now)
 	}
 	if !s.proven(now) {
 		return true
@@ -154,6 +161,15 @@ func (c *core) suits(s *source, i int, now time.Time) bool {
 	return true
 }
 
+// adds reports whether asking s too for a chunk helps: for what is missing of its parts,
+// or as a hedge.
+func (c *core) adds(w *underway, s *source, now time.Time) bool {
+	if w.parts {
+		return w.of(s) == nil
+	}
+	return c.helps(s, w.open[0], now)
+}
+
 // send asks s for what is missing of chunk i.
 func (c *core) send(now time.Time, s *source, i int, bytes int64, why discovery.Reason) {
 	ch, w := &c.order.chunks[i], c.under[i]
@@ -162,6 +178,8 @@ func (c *core) send(now time.Time, s *source, i int, bytes int64, why discovery.
 		c.under[i] = w
 	}
 	switch {
+	case w.parts:
+		why = discovery.LastBlocks
 	case len(w.open) > 0:
 		why = discovery.Hedge
 	case ch.holders == 1:
@@ -171,13 +189,22 @@ func (c *core) send(now time.Time, s *source, i int, bytes int64, why discovery.
 	case why == discovery.OnlySource:
 		why = discovery.Untried
 	}
+	want := ch.wanted() &^ w.unjudged
+	switch {
+	case ch.blocks == 0:
+		want = ^uint64(0)
+	case w.parts:
+		want &^= w.asked()
+	}
+	c.open(now, s, w, i, want, bytes, why)
+}
+
+// open asks s for these blocks of chunk i.
+func (c *core) open(now time.Time, s *source, w *underway, i int, want uint64, bytes int64, why discovery.Reason) {
 	c.last++
 	r := &request{
-		id: c.last, source: s, chunk: i, want: ch.wanted() &^ w.unjudged, left: bytes,
+		id: c.last, source: s, chunk: i, want: want, left: bytes,
 		asked: now, alone: len(s.open) == 0,
-	}
-	if ch.blocks == 0 {
-		r.want = ^uint64(0)
 	}
 	if r.alone {
 		s.begin(now)
@@ -185,13 +212,13 @@ func (c *core) send(now time.Time, s *source, i int, bytes int64, why discovery.
 	s.open = append(s.open, r)
 	s.left += bytes
 	c.requests[r.id] = r
-	c.out.asks = append(c.out.asks, ask{s.id, r.id, i, r.want, ch.blocks == 0})
+	c.out.asks = append(c.out.asks, ask{s.id, r.id, i, r.want, c.order.chunks[i].blocks == 0})
 	c.decide(now, i, s.peer, Ask, why)
 	if c.share.alone && !s.near() {
 		c.out.took = append(c.out.took, i)
 	}
 	w.open = append(w.open, r)
-	if first := w.open[0]; first != r && first.got == 0 && !first.head() {
+	if first := w.open[0]; !w.parts && first != r && first.got == 0 && !first.head() {
 		c.drop(now, first, discovery.Hedge) // it wasn't begun: moved
 	}
 	c.settle(i)

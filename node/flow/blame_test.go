@@ -35,7 +35,7 @@ func joinWithAll(t *testing.T, m *model, p peer.ID) sourceID {
 }
 
 func TestBadBlocksAreRememberedAcrossConnections(t *testing.T) {
-	m := newModel(4, make([]uint64, 4))
+	m := newModel(4, make([]uint64, 4), false)
 	id := joinWithAll(t, m, "liar")
 	badBlock(t, m, id)
 	m.drop(id)
@@ -55,7 +55,7 @@ func TestBadBlocksAreRememberedAcrossConnections(t *testing.T) {
 
 // The last bad block is looked at when its sender has left already.
 func TestWhoLeftIsBlamed(t *testing.T) {
-	m := newModel(4, make([]uint64, 4))
+	m := newModel(4, make([]uint64, 4), false)
 	id := joinWithAll(t, m, "liar")
 	for _, r := range m.order[:2] {
 		m.answer(t, r, "")
@@ -71,7 +71,7 @@ func TestWhoLeftIsBlamed(t *testing.T) {
 }
 
 func TestBanRunsOut(t *testing.T) {
-	m := newModel(4, make([]uint64, 4))
+	m := newModel(4, make([]uint64, 4), false)
 	id := joinWithAll(t, m, "liar")
 	for round := 1; round <= 2; round++ {
 		badBlock(t, m, id)

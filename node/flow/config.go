@@ -48,9 +48,10 @@ type Source interface {
 	// f doesn't block.
 	Follow(id content.ID, chunks int, f func(have *roaring.Bitmap)) (stop func(), err error)
 	// Request asks for blocks of a chunk (all ones: for all that it has), and for
-	// its block list before them. If there is no error, sink is told the end,
-	// after cancel too; cancel may be called after that and again.
-	Request(id content.ID, chunk int, want uint64, list bool, sink Sink) (cancel func(), err error)
+	// its block list before them. If there is no error, sink is told the end.
+	// narrow says that no blocks are wanted any more but those in keep, which the source
+	// may disregard; with 0 it cancels. It may be called after the end and again.
+	Request(id content.ID, chunk int, want uint64, list bool, sink Sink) (narrow func(keep uint64), err error)
 }
 
 // A Publisher is a Source that says whether it publishes the content for all sites:

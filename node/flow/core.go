@@ -14,8 +14,10 @@ import (
 
 // underway is a chunk of which something is asked, or waits for a verdict.
 type underway struct {
-	// open has at most two requests, of different sources: the second is a hedge.
+	// open has at most two requests, of different sources: the second is a hedge. In
+	// parts it has at most maxParts, and no two of them for the same block.
 	open     []*request
+	parts    bool
 	unjudged uint64 // blocks that arrived and wait for a verdict
 	bytes    int64  // of these
 }
@@ -258,6 +260,8 @@ func (c *core) level(i int) int8 {
 		return int8(min(ch.holders, rarest))
 	case w == nil || len(w.open) == 0 && ch.wanted()&^w.unjudged != 0:
 		return levelBegun
+	case w.parts && len(w.open) < maxParts && ch.wanted()&^w.unjudged&^w.asked() != 0:
+		return levelBegun // a part of it ended early
 	case len(w.open) == 1 && w.open[0].late != discovery.Unknown && ch.wanted()&^w.unjudged != 0:
 		return levelBegun // it is late with something that hasn't come from elsewhere
 	}
@@ -400,7 +404,7 @@ func (c *core) end(now time.Time, ev ended) {
 // drop ends a request early and tells its source.
 func (c *core) drop(now time.Time, r *request, why discovery.Reason) {
 	c.forget(r)
-	c.out.cancels = append(c.out.cancels, cancel{r.source.id, r.id})
+	c.out.cancels = append(c.out.cancels, cancel{r.source.id, r.id, 0})
 	c.decide(now, r.chunk, r.source.peer, Cancel, why)
 }
 
@@ -423,6 +427,7 @@ func (c *core) forget(r *request) {
 	r.source.remove(r)
 	if w := c.under[r.chunk]; w != nil {
 		w.open = slices.DeleteFunc(w.open, func(o *request) bool { return o == r })
+		w.parts = w.parts && len(w.open) > 0
 		c.tidy(r.chunk)
 	}
 }

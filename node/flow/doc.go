@@ -33,7 +33,8 @@
 // 200 ms, 2 chunks at least and 32 MiB at most. One that was never tried gets 2
 // chunks; one that failed, one at a time and only after a pause (source.go).
 // A source that would be slower with a chunk than everybody else with all that
-// is left isn't asked for it (ask.go).
+// is left isn't asked for it (ask.go). Of the last chunks that cross a WAN, sources
+// that have nothing else to do send a part each (part.go).
 //
 // # When waiting ends
 //

@@ -138,10 +138,12 @@ type ask struct {
 	List    bool   // the block list is wanted before the blocks
 }
 
-// A cancel ends a request early. No ended has to follow.
+// A cancel ends a request early, and no ended has to follow; or it takes all blocks off
+// it but those to keep.
 type cancel struct {
 	Source  sourceID
 	Request requestID
+	Keep    uint64
 }
 
 // A ban tells that a peer gave bad bytes and is asked nothing until then.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -28,15 +30,15 @@ type feed struct {
 	wake chan struct{} // one token while there are orders
 
 	mu     sync.Mutex
-	orders []func() // at most an ask and a cancel per open request
-	open   map[requestID]func()
+	orders []func() // at most an ask and a few cancels per open request
+	open   map[requestID]func(keep uint64)
 }
 
 func newFeed(f *Flow, id sourceID, src Source) *feed {
 	p, ok := src.(Publisher)
 	return &feed{
 		flow: f, id: id, src: src, peer: src.Peer(), link: src.Link(), last: ok && p.Publishes(),
-		wake: make(chan struct{}, 1), open: map[requestID]func(){},
+		wake: make(chan struct{}, 1), open: map[requestID]func(uint64){},
 	}
 }
 
@@ -82,7 +84,7 @@ func (d *feed) order(do func()) {
 
 func (d *feed) ask(a ask) {
 	s := &sink{feed: d, ask: a, want: a.Want}
-	cancel, err := d.src.Request(d.flow.id, a.Chunk, a.Want, a.List, s)
+	narrow, err := d.src.Request(d.flow.id, a.Chunk, a.Want, a.List, s)
 	if err != nil {
 		d.flow.inbox.put(ended{d.id, a.Request, d.flow.cfg.Outcome(err)})
 		return
@@ -90,28 +92,25 @@ func (d *feed) ask(a ask) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !s.over {
-		d.open[a.Request] = cancel
+		d.open[a.Request] = narrow
 	}
 }
 
-func (d *feed) cancel(r requestID) {
+func (d *feed) narrow(r requestID, keep uint64) {
 	d.mu.Lock()
-	cancel := d.open[r]
+	narrow := d.open[r]
 	d.mu.Unlock()
-	if cancel != nil {
-		cancel()
+	if narrow != nil {
+		narrow(keep)
 	}
 }
 
 func (d *feed) cancelAll() {
 	d.mu.Lock()
-	var all []func()
-	for _, cancel := range d.open {
-		all = append(all, cancel)
-	}
+	all := slices.Collect(maps.Values(d.open))
 	d.mu.Unlock()
-	for _, cancel := range all {
-		cancel()
+	for _, narrow := range all {
+		narrow(0)
 	}
 }
 

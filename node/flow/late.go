@@ -41,6 +41,12 @@ func (c *core) watch(now time.Time) {
 			r := s.open[at]
 			w := c.under[r.chunk]
 			switch {
+			case w.parts:
+				if s.stalled {
+					c.drop(now, r, discovery.Stalled)
+					c.settle(r.chunk)
+					at--
+				}
 			case len(w.open) == 2:
 				if r == w.open[1] && (s.stalled || c.outrun(r, now)) && c.replace(now, w) == r {
 					at--
@@ -170,7 +176,7 @@ func (c *core) provenHolder(r *request, now time.Time) bool {
 func (c *core) progress(now time.Time, r *request, w *underway) {
 	blocks := c.order.chunks[r.chunk].blocks
 	for _, other := range w.open {
-		if other != r && r.source.eta(r, now) <= other.source.eta(other, now) {
+		if other != r && !w.parts && r.source.eta(r, now) <= other.source.eta(other, now) {
 			c.relieve(now, other, discovery.Hedge)
 			break
 		}

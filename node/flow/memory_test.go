@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -171,6 +173,7 @@ type memRequest struct {
 	want      uint64
 	list      bool
 	sink      Sink
+	keep      *atomic.Uint64
 	cancelled chan struct{}
 }
 
@@ -222,19 +225,24 @@ func (m *memSource) grow(chunk int) {
 
 var errGone = errors.New("gone")
 
-func (m *memSource) Request(_ content.ID, chunk int, want uint64, list bool, sink Sink) (func(), error) {
+func (m *memSource) Request(_ content.ID, chunk int, want uint64, list bool, sink Sink) (func(uint64), error) {
 	select {
 	case <-m.done:
 		return nil, errGone
 	default:
 	}
-	r := memRequest{chunk, want, list, sink, make(chan struct{})}
+	r := memRequest{chunk, want, list, sink, new(atomic.Uint64), make(chan struct{})}
+	r.keep.Store(math.MaxUint64)
 	select {
 	case m.asked <- r:
 	default:
 		return nil, errors.New("more is asked than a session takes")
 	}
-	return sync.OnceFunc(func() { close(r.cancelled) }), nil
+	return func(keep uint64) {
+		if r.keep.And(keep) != 0 && keep == 0 {
+			close(r.cancelled)
+		}
+	}, nil
 }
 
 func (m *memSource) run() {
@@ -272,7 +280,7 @@ func (m *memSource) serve(r memRequest) error {
 		}
 	}
 	for i, b := range m.data[r.chunk] {
-		if r.want>>i&1 == 0 {
+		if r.want&r.keep.Load()>>i&1 == 0 {
 			continue
 		}
 		if m.rate > 0 {

@@ -31,6 +31,7 @@ type model struct {
 	banned   map[peer.ID]time.Time
 	listed   []bool
 	done     bool
+	splits   int
 }
 
 type modelRequest struct {
@@ -39,7 +40,7 @@ type modelRequest struct {
 	got  uint64
 }
 
-func newModel(chunks int, verified []uint64) *model {
+func newModel(chunks int, verified []uint64, shares bool) *model {
 	list := make([]content.Chunk, chunks)
 	for i := range list {
 		list[i].Size = testBlocks * simBlock
@@ -48,7 +49,7 @@ func newModel(chunks int, verified []uint64) *model {
 		now: epoch, live: map[sourceID]peer.ID{}, claims: map[sourceID]*roaring.Bitmap{},
 		open: map[requestID]*modelRequest{}, verified: verified, banned: map[peer.ID]time.Time{}, listed: make([]bool, chunks),
 	}
-	m.core = newCore(rules{content: content.ID{1}, seed: 5, flying: 8 * testBlocks * simBlock, banFor: time.Minute, rank: simpleRank}, list)
+	m.core = newCore(rules{content: content.ID{1}, seed: 5, flying: 8 * testBlocks * simBlock, banFor: time.Minute, rank: simpleRank, shares: shares}, list)
 	for i, v := range verified {
 		if v != 0 {
 			m.listed[i] = true
@@ -75,7 +76,15 @@ func (m *model) step(t fataler, ev event) {
 	m.core.step(m.now, ev)
 	fx := m.core.ready(m.now)
 	for _, c := range fx.cancels {
-		m.close(c.Request)
+		if c.Keep == 0 {
+			m.close(c.Request)
+			continue
+		}
+		r := m.open[c.Request]
+		if r.Want &= c.Keep; r.Want&^r.got == 0 {
+			t.Fatalf("request %d was narrowed to nothing: %b", c.Request, c.Keep)
+		}
+		m.splits++
 	}
 	for _, b := range fx.bans {
 		m.banned[b.Peer] = b.Until
@@ -97,12 +106,16 @@ func (m *model) close(r requestID) {
 func (m *model) asked(t fataler, a ask) {
 	t.Helper()
 	p, ok := m.live[a.Source]
-	others := 0
+	others, parts, wants := 0, 0, a.Want
 	for _, o := range m.open {
 		if o.Chunk == a.Chunk {
 			others++
 			if o.Source == a.Source {
 				t.Fatalf("chunk %d asked of source %d twice", a.Chunk, a.Source)
+			}
+			if left := o.Want &^ o.got; left&wants == 0 {
+				parts++
+				wants |= left
 			}
 		}
 	}
@@ -113,7 +126,7 @@ func (m *model) asked(t fataler, a ask) {
 		t.Fatalf("asked %q, banned for %v more", string(p), m.banned[p].Sub(m.now))
 	case !m.claims[a.Source].Contains(uint32(a.Chunk)):
 		t.Fatalf("asked for a chunk that it hasn't: %+v", a)
-	case others > 1:
+	case others > 1 && (parts < others || others == maxParts):
 		t.Fatalf("chunk %d asked a third time", a.Chunk)
 	case m.verified[a.Chunk] == allBlocks(testBlocks):
 		t.Fatalf("asked for chunk %d, which is here", a.Chunk)
@@ -252,7 +265,7 @@ func (m *model) answer(t fataler, id requestID, how string) {
 			ev.Verdict = Corrupt
 		}
 		m.pending = append(m.pending, ev)
-		last := r.got&allBlocks(testBlocks) == r.Want&allBlocks(testBlocks)
+		last := r.Want&allBlocks(testBlocks)&^r.got == 0
 		if last {
 			m.close(id) // the core needs no end
 		}
@@ -289,7 +302,7 @@ func TestAnyScheduleEndsWhole(t *testing.T) {
 			for i := range verified {
 				verified[i] = rapid.Uint64Range(0, allBlocks(testBlocks)).Draw(t, "verified")
 			}
-			m := newModel(chunks, verified)
+			m := newModel(chunks, verified, rapid.Bool().Draw(t, "shares"))
 			m.step(t, tick{})
 			for range rapid.IntRange(0, 150).Draw(t, "events") {
 				m.anything(t)
@@ -299,9 +312,36 @@ func TestAnyScheduleEndsWhole(t *testing.T) {
 	}
 }
 
+// The same of few chunks at several sources of other sites, which are asked for parts.
+func TestAnyScheduleOfPartsEndsWhole(t *testing.T) {
+	splits := 0
+	for i := range 10 {
+		t.Run(fmt.Sprint(i), rapid.MakeCheck(func(t *rapid.T) {
+			m := newModel(2, make([]uint64, 2), true)
+			m.step(t, unseated{})
+			for i := range 4 {
+				id := m.join(t, peer.ID(fmt.Sprint("p", i)), bandwidth.WAN)
+				all := roaring.BitmapOf(0, 1)
+				m.claims[id] = all.Clone()
+				m.step(t, have{id, all})
+			}
+			for range rapid.IntRange(0, 100).Draw(t, "events") {
+				m.now = m.now.Add(time.Duration(rapid.Uint32Range(0, 200).Draw(t, "ms")) * time.Millisecond)
+				m.anything(t)
+			}
+			m.finish(t)
+			splits += m.splits
+		}))
+	}
+	if splits == 0 {
+		t.Error("nothing was asked for in parts")
+	}
+	t.Logf("%d parts", splits)
+}
+
 func (m *model) anything(t *rapid.T) {
 	m.now = m.now.Add(time.Duration(rapid.Uint32Range(0, 50).Draw(t, "ms")) * time.Millisecond)
-	switch do := rapid.SampledFrom([]string{"join", "leave", "have", "answer", "answer", "answer", "answer", "bad", "judge", "judge", "judge", "end", "tick", "wait", "prefer"}).Draw(t, "do"); do {
+	switch do := rapid.SampledFrom([]string{"join", "leave", "have", "answer", "answer", "answer", "answer", "bad", "judge", "judge", "judge", "end", "tick", "wait", "prefer", "plan"}).Draw(t, "do"); do {
 	case "join":
 		p := peer.ID(fmt.Sprint("p", rapid.IntRange(0, 4).Draw(t, "peer")))
 		m.join(t, p, rapid.SampledFrom(bandwidth.Links[:]).Draw(t, "link"))
@@ -345,6 +385,17 @@ func (m *model) anything(t *rapid.T) {
 		m.step(t, tick{})
 	case "prefer":
 		m.step(t, prefer{rapid.Uint64Range(0, 3).Draw(t, "reader"), rapid.SliceOfN(rapid.IntRange(-1, len(m.verified)), 0, 4).Draw(t, "preferred")})
+	case "plan":
+		some := rapid.SliceOfN(rapid.IntRange(-1, len(m.verified)), 0, 4).Draw(t, "chunks")
+		if rapid.Bool().Draw(t, "all") {
+			some = some[:0]
+			for i := range m.verified {
+				some = append(some, i)
+			}
+		}
+		m.step(t, rapid.SampledFrom([]event{
+			seated{}, unseated{}, crewed{true, true}, crewed{false, true}, answered{some, nil}, answered{nil, some}, freed{some}, revoked{some},
+		}).Draw(t, "plan"))
 	case "wait":
 		m.now = m.now.Add(time.Duration(rapid.Uint32Range(1, 5000).Draw(t, "ms")) * time.Millisecond)
 		m.step(t, tick{})
@@ -353,6 +404,7 @@ func (m *model) anything(t *rapid.T) {
 
 // finish lets an honest source stay; the others say nothing more.
 func (m *model) finish(t *rapid.T) {
+	m.step(t, unseated{})
 	id := m.join(t, "honest", bandwidth.WAN)
 	all := roaring.New()
 	all.AddRange(0, uint64(len(m.verified)))

@@ -238,7 +238,7 @@ func (f *Flow) act(now time.Time) bool {
 	fx := f.core.ready(now)
 	for _, c := range fx.cancels {
 		if d := f.feeds[c.Source]; d != nil {
-			d.order(func() { d.cancel(c.Request) })
+			d.order(func() { d.narrow(c.Request, c.Keep) })
 		}
 	}
 	for _, a := range fx.asks {

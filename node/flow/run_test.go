@@ -386,7 +386,7 @@ type hangingSource struct {
 	free chan struct{}
 }
 
-func (h *hangingSource) Request(id content.ID, chunk int, want uint64, list bool, sink Sink) (func(), error) {
+func (h *hangingSource) Request(id content.ID, chunk int, want uint64, list bool, sink Sink) (func(uint64), error) {
 	<-h.free
 	return nil, errGone
 }

@@ -167,7 +167,7 @@ func (c *core) elsewhere(now time.Time, s *source, i int) bool {
 		s.later = now.Add(askElsewhere)
 	}
 	c.unhold(s, uint32(i))
-	if c.share.lose(c.order, i) {
+	if w := c.under[i]; (w == nil || len(w.open) == 0) && c.share.lose(c.order, i) {
 		c.out.released = append(c.out.released, i)
 	}
 	c.decide(now, i, s.peer, Rest, discovery.QueueFull)

@@ -208,12 +208,14 @@ func (w *swarm) step(ev event) {
 func (w *swarm) act() {
 	fx := w.core.ready(w.now)
 	for _, c := range fx.cancels {
-		delete(w.open, c.Request)
+		if c.Keep == 0 {
+			delete(w.open, c.Request)
+		}
 		if p := w.peer(c.Source); p != nil {
 			life := p.life
 			w.after(p.latency/2, func() {
 				if life == p.life {
-					w.cancelled(p, c.Request)
+					w.cancelled(p, c.Request, c.Keep)
 				}
 			})
 		}
@@ -304,9 +306,11 @@ func (w *swarm) answer(p *simPeer, do func()) {
 	})
 }
 
-func (w *swarm) cancelled(p *simPeer, r requestID) {
+func (w *swarm) cancelled(p *simPeer, r requestID, keep uint64) {
 	i := slices.IndexFunc(p.queue, func(a ask) bool { return a.Request == r })
-	if i == 0 && p.sending {
+	if i >= 0 && keep != 0 {
+		p.queue[i].Want &= keep
+	} else if i == 0 && p.sending {
 		p.at = 1 << 20 // ends after the block that is being sent
 	} else if i >= 0 {
 		p.queue = slices.Delete(p.queue, i, i+1)

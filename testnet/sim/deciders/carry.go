@@ -186,7 +186,7 @@ func (c *carriers) ready(at time.Duration, n int32, plan *carry.Plan, do *Orders
 	}
 	todo := m.Ready(now)
 	for _, x := range todo.Cancels {
-		do.Cancels = append(do.Cancels, Cancel{n, m.request(uint64(x.Request))})
+		do.Cancels = append(do.Cancels, Cancel{n, m.request(uint64(x.Request)), x.Keep})
 	}
 	for _, a := range todo.Asks {
 		if source(a.Source) == Publisher && c.elsewhere(at, n, a.Chunk) {

@@ -58,10 +58,11 @@ type Ask struct {
 	Request uint64 // not used before by this node
 }
 
-// A Cancel ends a request early.
+// A Cancel ends a request early, or takes all blocks off it but those to keep.
 type Cancel struct {
 	Node    int32
 	Request uint64
+	Keep    uint64
 }
 
 // Orders is what is to be done, the cancels first.

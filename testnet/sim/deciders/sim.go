@@ -223,7 +223,7 @@ func (s *sim) tell(n int32, ev Event) {
 	s.decider.Told(s.now, n, ev, &s.orders)
 	for _, c := range s.orders.Cancels {
 		if r, ok := s.byRequest[requestKey{c.Node, c.Request}]; ok {
-			s.cancel(r)
+			s.narrow(r, c.Keep)
 		}
 	}
 	for _, a := range s.orders.Asks {
@@ -239,6 +239,19 @@ func (s *sim) ask(a Ask) {
 	s.requests.all[r] = request{Ask: a, left: a.Want & s.plan.allBlocks(), conn: -1, refs: 1}
 	s.byRequest[requestKey{a.Node, a.Request}] = r
 	s.heap.push(s.now+s.roundTrip(a.Node, a.Source), asked, r, 0)
+}
+
+// narrow takes blocks off a request at once, unless none is left: that takes its time.
+func (s *sim) narrow(r int32, keep uint64) {
+	q := &s.requests.all[r]
+	if keep == 0 {
+		s.cancel(r)
+		return
+	}
+	if q.conn >= 0 {
+		s.nodes[s.conns.all[q.conn].from].backlog -= int64(bits.OnesCount64(q.left &^ keep))
+	}
+	q.left &= keep
 }
 
 func (s *sim) cancel(r int32) {

@@ -68,7 +68,7 @@ func (t *today) Told(at time.Duration, n int32, ev Event, do *Orders) {
 	t.step(now, n, ev)
 	todo := m.Ready(now)
 	for _, c := range todo.Cancels {
-		do.Cancels = append(do.Cancels, Cancel{n, m.request(uint64(c.Request))})
+		do.Cancels = append(do.Cancels, Cancel{n, m.request(uint64(c.Request)), c.Keep})
 	}
 	for _, a := range todo.Asks {
 		do.Asks = append(do.Asks, Ask{n, source(a.Source), int32(a.Chunk), a.Want, m.request(uint64(a.Request))})
