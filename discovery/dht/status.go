@@ -37,3 +37,23 @@ func (d *DHT) Stats(ctx context.Context) (Stats, error) {
 		Next:    st.Schedule.NextReprovideAt,
 	}, nil
 }
+
+// bucket is how many servers kad-dht keeps of each part of the keyspace, and how
+// many a lookup ends with.
+const bucket = 20
+
+// Size returns how many servers the DHT has by estimate, this node among them. It
+// returns false while there are many and too little is known to say how many: the
+// estimate takes lookups that ended with a full bucket, five of them within two
+// hours (kad-dht's netsize). The first of these a node makes when it comes online.
+func (d *DHT) Size() (int, bool) {
+	known := d.kad.RoutingTable().Size()
+	if known < bucket {
+		return known + 1, true // it knows them all
+	}
+	n, err := d.kad.NetworkSize()
+	if err != nil {
+		return 0, false
+	}
+	return max(int(n), known+1), true
+}
