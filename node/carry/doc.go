@@ -39,6 +39,7 @@
 // have and carry.
 //
 //	plan.go     who carries what (pure)
+//	pace.go     who is late (pure)
 //	frame.go    what members and planner say to each other
 //	planner.go  the planner's end: the plans of this node
 //	seat.go     the member's end

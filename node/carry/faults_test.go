@@ -143,8 +143,8 @@ func (w *town) unplug(p *person) {
 	w.after(w.some(25*time.Second), w.heal)
 }
 
-// begin lets n people come, of whom all want all.
-func (w *town) begin(n, goods int, knows time.Duration) {
+// begin lets n people come, who want all within a time.
+func (w *town) begin(n, goods int, knows, within time.Duration) {
 	w.abroad = []*abroad{{"publisher", true}}
 	for range goods {
 		w.add(20 + w.rng.IntN(40))
@@ -154,7 +154,7 @@ func (w *town) begin(n, goods int, knows time.Duration) {
 	}
 	for _, p := range w.people {
 		for good := range w.goods {
-			w.after(w.some(2*time.Second), func() { p.want(good) })
+			w.after(w.some(within), func() { p.want(good) })
 		}
 	}
 }
@@ -186,6 +186,11 @@ func (w *town) judge(calm time.Duration) {
 		most := 1.03 + float64(g.spare)/float64(g.total)
 		w.t.Logf("seed %d: content %d of %d chunks: %v, %.3f copies, at most %.3f, gap %v %s", w.seed, i, len(g.chunks), time.Since(w.start).Round(time.Millisecond), w.copies(i), most, w.gap, w.which)
 		if w.copies(i) > most {
+			for c, n := range g.times {
+				if n > townBlocks {
+					w.logf("chunk %d of %d: %d blocks of %d came", c, i, n, townBlocks)
+				}
+			}
 			w.t.Errorf("seed %d: %.3f copies of content %d, want at most %.3f", w.seed, w.copies(i), i, most)
 		}
 	}
@@ -196,12 +201,60 @@ func TestTownOutlivesAFault(t *testing.T) {
 	for _, fault := range faults {
 		t.Run(fault.name, func(t *testing.T) {
 			eachTown(t, 2, func(w *town) {
-				w.begin(4+w.rng.IntN(5), 1+w.rng.IntN(2), 0)
+				w.begin(4+w.rng.IntN(5), 1+w.rng.IntN(2), 0, 2*time.Second)
 				w.after(2500*time.Millisecond+w.some(4*time.Second), func() {
 					w.logf("%s", fault.name)
 					fault.do(w)
 				})
 				w.judge(7 * time.Second)
+			})
+		})
+	}
+}
+
+// Several faults, one upon the other, and people who come at the same time.
+func TestTownOutlivesWhateverComes(t *testing.T) {
+	eachTown(t, 10, func(w *town) {
+		w.begin(4+w.rng.IntN(6), 1+w.rng.IntN(2), 0, 2*time.Second)
+		for range 2 + w.rng.IntN(5) {
+			fault := faults[w.rng.IntN(len(faults))]
+			w.after(1500*time.Millisecond+w.some(15*time.Second), func() {
+				w.logf("%s", fault.name)
+				fault.do(w)
+			})
+		}
+		w.judge(17 * time.Second)
+	})
+}
+
+// Members that have just begun know nobody yet, and each is its own planner.
+func TestTownThatJustBegan(t *testing.T) {
+	eachTown(t, 10, func(w *town) {
+		knows := w.some(time.Second)
+		w.begin(4+w.rng.IntN(6), 1, knows, 100*time.Millisecond)
+		w.judge(3 * time.Second)
+	})
+}
+
+// Members that lie keep nobody from what they want.
+func TestTownOutlivesLiars(t *testing.T) {
+	for l, name := range map[lie]string{claims: "claims", spoils: "spoils", hoards: "hoards", grantsTo: "grants twice"} {
+		t.Run(name, func(t *testing.T) {
+			eachTown(t, 5, func(w *town) {
+				first := l == grantsTo || w.rng.IntN(2) == 0
+				if first { // and may be planner
+					w.move("liar", l, 0)
+				}
+				w.begin(4+w.rng.IntN(5), 1, 0, 2*time.Second)
+				if !first {
+					w.move("liar", l, 0).want(0)
+				}
+				for _, g := range w.goods {
+					if g.spare = maxDoubts * townChunk; l == grantsTo {
+						g.spare = int64(len(w.people)-1) * g.total
+					}
+				}
+				w.judge(3 * time.Second)
 			})
 		})
 	}

@@ -8,8 +8,6 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/libp2p/go-libp2p/core/peer"
-
-	"github.com/p2pnode/p2pnode/content"
 )
 
 const (
@@ -21,17 +19,6 @@ const (
 	// maxCarriers bounds them when some have stalled, and when many read the content
 	// while it comes.
 	maxCarriers = 4 * Carriers
-
-	// Stall is how long a carrier may bring nothing before it counts as stalled:
-	// somebody else carries in its place, and may take what it carries. One whose rate
-	// isn't known has firstStall, and one that is slow the time that the largest block
-	// takes, and a half: before a block is whole nobody sees it come.
-	Stall      = time.Second
-	firstStall = 2 * time.Second
-	// slowSlack: a carrier that would need so many times what another one needs, and
-	// slowLeast more, loses its chunks to it once that one has nothing else to do.
-	slowSlack = 4
-	slowLeast = 2 * time.Second
 
 	// useless is how long a carrier may propose nothing, though there is something to
 	// bring, before another one gets its place: it reaches nobody who has it.
@@ -45,8 +32,10 @@ const (
 	// maxMeet is how many members one that joins is told of.
 	maxMeet = 16
 
-	// rateMemory is the time constant of a carrier's rate, in seconds.
-	rateMemory = 2.0
+	// maxDoubts is how many chunks others may insist on before nobody believes a member
+	// that says it has them. One that lies, or whose disk is gone, would hold up all the
+	// rest for 3 s a chunk.
+	maxDoubts = 3
 )
 
 // A Crew is who brings a content to a site, as one member is told.
@@ -87,7 +76,8 @@ type Joining struct {
 // Invariants, between calls:
 //   - a chunk is carried by one member at most, and then it is in the grants of that
 //     member and of no other;
-//   - holders counts the members that have a chunk, those that are done included;
+//   - holders counts the members that have a chunk and are believed, those that are
+//     done included;
 //   - only members that fetch have grants, and of these carriers, but for what one
 //     carried when it joined.
 type Plan struct {
@@ -106,13 +96,14 @@ type member struct {
 	willing bool
 	reader  bool
 	met     bool // it has some of the content, or somebody who does
+	doubts  int  // chunks that it said it has, and others insisted on; maxDoubts: it isn't believed
 
 	carrier  bool
 	grants   []int // in the order granted
 	proposed time.Time
 	resting  time.Time // not made a carrier before, if there are others
 
-	// What it says of its progress.
+	// What it says of its progress; bytes is negative until it does.
 	bytes, left int64
 	moved       time.Time // the last time that bytes grew, or that it got something to carry
 	rate        rate
@@ -121,10 +112,6 @@ type member struct {
 	told Crew
 }
 
-// A rate is bytes per second, of the last few seconds in which something was
-// carried.
-type rate struct{ bytes, seconds float64 }
-
 // NewPlan returns a plan that nobody has joined.
 func NewPlan() *Plan {
 	return &Plan{byID: make(map[peer.ID]*member), carried: make(map[int]*member)}
@@ -132,10 +119,11 @@ func NewPlan() *Plan {
 
 // Join lets a member take part. One that joined before begins anew.
 func (p *Plan) Join(now time.Time, id peer.ID, j Joining) {
+	old := p.byID[id]
 	p.remove(id)
 	m := &member{
 		id: id, has: roaring.New(), active: true, willing: j.Willing, reader: j.Reader,
-		proposed: now, moved: now, lacks: make(map[int]struct{}),
+		proposed: now, moved: now, bytes: -1, lacks: make(map[int]struct{}),
 	}
 	p.members = append(p.members, m)
 	p.byID[id] = m
@@ -151,6 +139,9 @@ func (p *Plan) Join(now time.Time, id peer.ID, j Joining) {
 	}
 	if len(lost) > 0 {
 		p.order(Order{To: id, Revoke: lost})
+	}
+	if old != nil && len(m.grants) > 0 {
+		m.moved = old.moved // whoever joins again and again brings nothing by that
 	}
 	p.meet(m)
 	p.staff(now)
@@ -190,12 +181,14 @@ func (p *Plan) hold(m *member, chunks *roaring.Bitmap) {
 		if int64(i) >= int64(len(p.holders)) {
 			break
 		}
-		if p.open(int(i)) {
-			p.vacant--
-		}
 		m.has.Add(i)
-		p.holders[i]++
 		m.met = true
+		if m.believed() {
+			if p.open(int(i)) {
+				p.vacant--
+			}
+			p.holders[i]++
+		}
 		if by := p.carried[int(i)]; by == m {
 			p.ungrant(int(i))
 		}
@@ -217,6 +210,7 @@ func (p *Plan) Propose(now time.Time, id peer.ID, n int, chunks []int, insist bo
 		p.tell()
 	}
 	a := &Answer{}
+	var doubted []int
 	n = min(n, MaxGrants-len(m.grants))
 	for _, c := range chunks {
 		if len(a.Granted) >= n {
@@ -232,7 +226,13 @@ func (p *Plan) Propose(now time.Time, id peer.ID, n int, chunks []int, insist bo
 		default:
 			p.grant(now, m, c)
 			a.Granted = append(a.Granted, c)
+			if p.holders[c] > 0 {
+				doubted = append(doubted, c)
+			}
 		}
+	}
+	for _, c := range doubted {
+		p.doubt(c)
 	}
 	if len(a.Granted) == 0 && m.carrier && n > 0 {
 		if c, ok := p.takeOver(now, m); ok {
@@ -240,6 +240,29 @@ func (p *Plan) Propose(now time.Time, id peer.ID, n int, chunks []int, insist bo
 		}
 	}
 	p.order(Order{To: id, Answer: a})
+}
+
+// doubt counts against those who say they have a chunk that somebody insists on.
+func (p *Plan) doubt(c int) {
+	for _, m := range p.members {
+		if !m.believed() || !m.has.ContainsInt(c) {
+			continue
+		}
+		if m.doubts++; !m.believed() {
+			p.free(m.id, p.discount(m))
+		}
+	}
+}
+
+// discount has what a member has count for nothing; it returns what is open by that.
+func (p *Plan) discount(m *member) (free []int) {
+	for i := range roaring.Values(m.has) {
+		if p.holders[i]--; p.open(int(i)) {
+			p.vacant++
+			free = append(free, int(i))
+		}
+	}
+	return free
 }
 
 // misses reports whether m lacks something that others have.
@@ -305,6 +328,9 @@ func (p *Plan) Progress(now time.Time, id peer.ID, bytes, left int64) {
 	if m == nil {
 		return
 	}
+	if m.bytes < 0 {
+		m.bytes = bytes // of which most may be old: who carried for another planner
+	}
 	if bytes > m.bytes {
 		m.rate.add(m.moved, now, bytes-m.bytes)
 		m.bytes, m.moved, m.met = bytes, now, true
@@ -358,11 +384,8 @@ func (p *Plan) remove(id peer.ID) {
 	}
 	p.retire(m)
 	var free []int
-	for i := range roaring.Values(m.has) {
-		if p.holders[i]--; p.open(int(i)) {
-			p.vacant++
-			free = append(free, int(i))
-		}
+	if m.believed() {
+		free = p.discount(m)
 	}
 	delete(p.byID, id)
 	p.members = slices.DeleteFunc(p.members, func(o *member) bool { return o == m })
@@ -533,50 +556,7 @@ func (p *Plan) meet(m *member) {
 	}
 }
 
-func (m *member) stalled(now time.Time) bool {
-	patience := firstStall
-	if m.rate.seconds > 0 {
-		patience = max(Stall, seconds(1.5*content.MaxBlock/m.rate.mean()))
-	}
-	return len(m.grants) > 0 && now.Sub(m.moved) > patience
-}
-
-// eta is the time until m will have brought what it carries.
-func (m *member) eta(now time.Time) time.Duration {
-	silence := now.Sub(m.moved)
-	if m.rate.seconds == 0 {
-		return silence
-	}
-	return silence + seconds(float64(m.left)/m.rate.mean())
-}
-
-// next is the time in which m would bring a chunk more. Of one that has brought
-// nothing yet nobody knows: it gets only what has stalled.
-func (m *member) next() time.Duration {
-	if m.rate.seconds == 0 {
-		return time.Hour
-	}
-	return seconds(float64(m.left+meanChunk) / m.rate.mean())
-}
-
-// meanChunk is what a chunk has on average, in bytes.
-const meanChunk = 1 << 20
-
-// add notes bytes that came since the time since. After a pause without work the
-// time before it doesn't count.
-func (r *rate) add(since, now time.Time, bytes int64) {
-	dt := max(now.Sub(since).Seconds(), 1e-3)
-	fade := 1 / (1 + dt/rateMemory)
-	r.bytes = r.bytes*fade + float64(bytes)
-	r.seconds = r.seconds*fade + dt
-}
-
-func (r *rate) mean() float64 { return max(r.bytes/r.seconds, 1) }
-
-func seconds(s float64) time.Duration {
-	const long = 1e6
-	return time.Duration(min(s, long) * float64(time.Second))
-}
+func (m *member) believed() bool { return m.doubts < maxDoubts }
 
 // Holds reports whether a member is done, and has all.
 func (p *Plan) Holds(id peer.ID) bool {

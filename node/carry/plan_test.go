@@ -214,3 +214,53 @@ func TestWhatIsCarriedMovesWithItsCarrier(t *testing.T) {
 	}
 	p.grants("a", 5, []int{1, 2, 3, 4}, 2, 4)
 }
+
+// What a carrier brought before it joined says nothing of how fast it is: it would
+// take away what others are about to bring.
+func TestWhatWasBroughtBeforeIsNoSpeed(t *testing.T) {
+	p := newTable(t)
+	p.join("a", 8)
+	p.join("b", 8)
+	p.propose("a", 4, 0, 1, 2, 3)
+	p.Progress(p.now, "a", 0, 4<<20)
+	p.Progress(p.now, "b", 1<<30, 1<<20)
+	for i := range int64(4) {
+		p.after(250 * time.Millisecond)
+		p.Progress(p.now, "a", (i+1)*100_000, 4<<20) // 400 kB/s: 10 s to go
+		p.Progress(p.now, "b", 1<<30+(i+1)*100_000, 0)
+	}
+	p.grants("b", 1, nil)
+}
+
+// Who joins again and again, with what it carries, stalls like others.
+func TestWhoJoinsAgainStallsAllTheSame(t *testing.T) {
+	p := newTable(t)
+	p.join("a", 2)
+	p.join("b", 2)
+	p.propose("a", 2, 0, 1)
+	for range 11 {
+		p.after(250 * time.Millisecond)
+		p.Join(p.now, "a", Joining{Chunks: 2, Willing: true, Carrying: []int{0, 1}})
+	}
+	p.grants("b", 1, nil, 1)
+}
+
+// Whoever says it has all, and gives nothing, is believed for three chunks.
+func TestWhoIsInsistedOnIsNotBelieved(t *testing.T) {
+	p := newTable(t)
+	p.join("liar", 8, 0, 1, 2, 3, 4, 5)
+	p.join("c", 8, 5)
+	p.join("b", 8)
+	p.Propose(p.now, "b", 2, []int{0, 1}, true)
+	p.grants("b", 1, []int{2, 3})
+	p.Ready()
+	p.Propose(p.now, "b", 1, []int{2, 3}, true)
+	p.want("three were insisted on", "c: free [3 4]", "b: free [3 4]")
+	p.grants("b", 4, []int{3, 4, 5}, 3, 4)
+	p.Has(p.now, "liar", roaring.BitmapOf(6))
+	p.grants("c", 1, []int{6}, 6)
+	p.Leave(p.now, "liar") // and the books are right
+	if p.vacant != 1 {
+		t.Errorf("%d chunks are vacant, want 1", p.vacant)
+	}
+}

@@ -79,7 +79,9 @@ func (p *Plan) check(t interface {
 			t.Fatalf("%s is a member and isn't found", string(m.id))
 		}
 		for i := range roaring.Values(m.has) {
-			holders[i]++
+			if m.believed() {
+				holders[i]++
+			}
 		}
 		for _, c := range m.grants {
 			if p.carried[c] != m || !m.active || m.has.ContainsInt(c) {

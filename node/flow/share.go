@@ -119,6 +119,7 @@ func (c *core) answer(now time.Time, ev answered) {
 		}
 		h.theirs.clear(c.order.place[i])
 		h.granted = append(h.granted, i)
+		h.starved = time.Time{} // whoever was late with it may be with more
 		c.order.changes++
 		c.decide(now, i, "", Carry, discovery.IsCarrier)
 	}
