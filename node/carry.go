@@ -202,7 +202,7 @@ func (l local) Import(ctx context.Context, r api.ImportRequest, report func(api.
 		l.catalogue.add(k)
 	}
 	l.exchange.Arrived()
-	l.announceWhole(c)
+	l.announceContent(c)
 	m, newest := c.Manifest(), known[0]
 	for _, k := range known {
 		if k.Sequence > newest.Sequence {

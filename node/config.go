@@ -24,6 +24,9 @@ type Config struct {
 	// says of its network; else its credential, and for a node that starts an
 	// enterprise of its own that is "default".
 	Site string
+	// Region is a name for the sites around this one, for which its holders are looked
+	// for first. Default: none. All nodes of a site are to have the same.
+	Region string
 	// Sites is the enterprise's map from networks to sites. Default: empty.
 	Sites site.Map
 	// Name is what people call this node; default the host's name.
@@ -88,7 +91,8 @@ type Config struct {
 	// with it. Default: the machine's.
 	Network Network
 
-	disk disk.FS // that the store is on; nil is the system's, tests have others
+	nodes int     // that the enterprise has; 0 is as many as the DHT says, tests have others
+	disk  disk.FS // that the store is on; nil is the system's, tests have others
 }
 
 // Whom a node asks at other sites (Config.WAN).

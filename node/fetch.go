@@ -309,7 +309,7 @@ func (f *fetch) run(ctx context.Context) (*store.Content, error) {
 		return nil, err
 	}
 	f.crew.seat.Done()
-	f.node.announceWhole(c)
+	f.node.announceContent(c)
 	return c, nil
 }
 
@@ -396,7 +396,7 @@ func (f *fetch) begin(h holding) (c *store.Content, room *store.Reservation, err
 		f.node.catalogue.add(r)
 	}
 	f.node.exchange.Arrived()
-	f.node.announce(content.Hash(f.id))
+	f.node.announceContent(c)
 	return c, room, nil
 }
 
@@ -413,7 +413,7 @@ func (n *Node) learn(c *store.Content, releases []signedRelease) {
 			continue
 		}
 		n.catalogue.add(r)
-		n.announce(content.NameKey(r.Name))
+		n.announceName(r.Name)
 	}
 }
 

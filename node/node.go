@@ -21,6 +21,7 @@ import (
 	"github.com/p2pnode/p2pnode/content"
 	"github.com/p2pnode/p2pnode/content/store"
 	"github.com/p2pnode/p2pnode/discovery"
+	"github.com/p2pnode/p2pnode/discovery/dht"
 	"github.com/p2pnode/p2pnode/discovery/mdns"
 	"github.com/p2pnode/p2pnode/discovery/site"
 	"github.com/p2pnode/p2pnode/node/api"
@@ -70,6 +71,8 @@ type members struct {
 	repairs   *repairs
 	seeds     *seedCache
 	uses      *uses
+	// announcing decides under which keys this node tells of contents.
+	announcing announcing
 	// neighbours are those heard by mDNS.
 	neighbours *neighbourhood
 }
@@ -198,6 +201,7 @@ func (n *Node) openNetwork() (err error) {
 	if n.dht, err = openDirectory(n, told); err != nil {
 		return err
 	}
+	n.announcing.holder = n.stand(dht.Holder{})
 	if !n.cfg.mdnsOff() {
 		n.mdns, err = mdns.New(n.host, mdns.Config{Enterprise: n.identity.Enterprise(), Interfaces: n.cfg.MDNS, Speaks: n.isDelegate}, n.neighbour, n.log.Named("mdns"))
 	}
@@ -307,41 +311,6 @@ func shortPeer(p peer.ID) string {
 		return s
 	}
 	return s[:8] + "…" + s[len(s)-5:]
-}
-
-// announceAll tells the DHT of everything whole in the store: what is told
-// already costs nothing.
-func (n *Node) announceAll(ctx context.Context) error {
-	for _, c := range n.store.List() {
-		if ctx.Err() != nil {
-			return nil
-		}
-		if c.Complete() {
-			n.announceWhole(c)
-		}
-	}
-	return nil
-}
-
-// announceWhole tells the DHT of a content, its chunks and its names.
-func (n *Node) announceWhole(c *store.Content) {
-	m := c.Manifest()
-	keys := make([]content.Hash, 0, len(m.Chunks)+2)
-	keys = append(keys, content.Hash(c.ID()))
-	for _, r := range n.catalogue.of(c.ID()) {
-		keys = append(keys, content.NameKey(r.Name))
-	}
-	for _, chunk := range m.Chunks {
-		keys = append(keys, chunk.Hash)
-	}
-	n.announce(keys...)
-}
-
-// announce tells the DHT. It is a hint and never a gate, so failing is no error.
-func (n *Node) announce(keys ...content.Hash) {
-	if err := n.dht.Announce(keys...); err != nil {
-		n.log.Warn("not announced", zap.Int("keys", len(keys)), zap.Error(err))
-	}
 }
 
 // loadCatalogue reads the releases of what the store holds. One that doesn't

@@ -138,16 +138,6 @@ func (n *Node) keepLists(ctx context.Context, made *published) (*store.Content, 
 	return c, c.Flush(ctx)
 }
 
-// announceLists tells the DHT of a content whose blocks aren't here, but its
-// manifest and lists.
-func (n *Node) announceLists(c *store.Content) {
-	keys := []content.Hash{content.Hash(c.ID())}
-	for _, r := range n.catalogue.of(c.ID()) {
-		keys = append(keys, content.NameKey(r.Name))
-	}
-	n.announce(keys...)
-}
-
 // publishRemote makes a content of the single file that open gives, and copies it
 // into stage, unless that is nil. The manifest names the address, if its server
 // gives parts. Errors are those of publish, and of node/origin.

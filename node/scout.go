@@ -3,7 +3,10 @@ package node
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/event"
@@ -14,6 +17,7 @@ import (
 
 	"github.com/p2pnode/p2pnode/bandwidth"
 	"github.com/p2pnode/p2pnode/content"
+	"github.com/p2pnode/p2pnode/discovery/dht"
 	"github.com/p2pnode/p2pnode/node/exchange"
 )
 
@@ -22,11 +26,16 @@ const (
 	maxNamed   = 64  // the same of those that the DHT named, beside them
 	maxMet     = 256 // peers that it remembers to dial again
 	maxLookups = 16  // peers from one DHT lookup that are dialled at once
+	maxSites   = 4   // other sites whose holders one round of lookups asks for
 
 	// A lookup is repeated while a search goes on: soon at first, since whoever
 	// publishes announces within seconds, then ever more rarely.
 	firstLookup = time.Second
 	lastLookup  = time.Minute
+
+	// nextPlace is how long a first round waits for somebody to be reached before it
+	// looks further: a host that is off takes the whole dialTimeout.
+	nextPlace = 2 * time.Second
 )
 
 // A scout searches for peers that may have what a key names and hands a session
@@ -44,14 +53,14 @@ type scout struct {
 	engaged map[peer.ID]struct{}
 	met     map[peer.ID]struct{} // everyone ever engaged: dialled again when lost
 	lookups int
-	named   int // peers that lookups named
+	named   map[peer.ID]struct{} // whom lookups named, up to maxMet
 	lastErr error
 }
 
 func (n *Node) newScout(key content.Hash, found func(context.Context, *exchange.Session)) *scout {
 	return &scout{
 		node: n, key: key, found: found, more: make(chan struct{}, 1), far: make(chan struct{}),
-		engaged: make(map[peer.ID]struct{}), met: make(map[peer.ID]struct{}),
+		engaged: make(map[peer.ID]struct{}), met: make(map[peer.ID]struct{}), named: make(map[peer.ID]struct{}),
 	}
 }
 
@@ -82,7 +91,7 @@ func (s *scout) Tried() []string {
 	defer s.mu.Unlock()
 	tried := []string{
 		fmt.Sprintf("asked %d connected %s", len(s.met), plural(len(s.met), "peer", "peers")),
-		fmt.Sprintf("looked in the DHT %d %s: it named %d %s", s.lookups, plural(s.lookups, "time", "times"), s.named, plural(s.named, "peer", "peers")),
+		fmt.Sprintf("looked in the DHT %d %s: it named %d %s", s.lookups, plural(s.lookups, "time", "times"), len(s.named), plural(len(s.named), "peer", "peers")),
 	}
 	if s.lastErr != nil {
 		tried = append(tried, "last trouble: "+s.lastErr.Error())
@@ -209,36 +218,99 @@ func (s *scout) lookUp(ctx context.Context, g *errgroup.Group) {
 
 // askDHT engages whoever the DHT names, also when as many as may be are in touch
 // already: a node with many connections found nobody as long as the one who had it
-// was connected, and not among those.
+// was connected, and not among those. In the first round it goes from nearer keys to
+// further ones only as long as nobody was reached; later whoever was reached may
+// have nothing, and it asks for all of them.
 func (s *scout) askDHT(search context.Context, g *errgroup.Group) {
 	ctx, cancel := context.WithTimeout(search, dialTimeout)
 	defer cancel()
-	var dials errgroup.Group
-	dials.SetLimit(maxLookups)
-	for info := range s.node.dht.Find(ctx, s.key) {
-		if info.ID == s.node.host.ID() {
+	s.mu.Lock()
+	again := s.lookups > 0
+	s.mu.Unlock()
+	var asking sync.WaitGroup
+	var reached atomic.Bool
+	for _, keys := range s.node.placesOf(s.key) {
+		over := make(chan struct{})
+		asking.Go(func() {
+			defer close(over)
+			s.askUnder(ctx, keys, func(p peer.ID) {
+				reached.Store(true)
+				s.engage(search, g, p, maxScouted+maxNamed)
+			})
+		})
+		if again {
 			continue
 		}
-		s.mu.Lock()
-		s.named++
-		s.mu.Unlock()
-		dials.Go(func() error {
-			err := s.node.keeper.connect(ctx, info)
-			if err == nil {
-				s.engage(search, g, info.ID, maxScouted+maxNamed)
-			} else {
-				s.node.log.Debug("source not reached", zap.Stringer("peer", info.ID), zap.Error(err))
-				s.mu.Lock()
-				s.lastErr = fmt.Errorf("dial %s: %w", s.node.call(info.ID), err)
-				s.mu.Unlock()
-			}
-			return nil
-		})
+		select {
+		case <-over:
+		case <-time.After(nextPlace):
+		}
+		if reached.Load() {
+			break
+		}
 	}
-	_ = dials.Wait()
+	asking.Wait()
 	s.mu.Lock()
 	s.lookups++
 	s.mu.Unlock()
+}
+
+// askUnder connects to whoever the DHT names under some keys, and returns when all
+// were tried.
+func (s *scout) askUnder(ctx context.Context, keys []content.Hash, reached func(peer.ID)) {
+	var dials errgroup.Group
+	dials.SetLimit(maxLookups)
+	var lookups sync.WaitGroup
+	for _, key := range keys {
+		lookups.Go(func() {
+			for info := range s.node.dht.Find(ctx, key) {
+				if info.ID == s.node.host.ID() {
+					continue
+				}
+				s.mu.Lock()
+				if len(s.named) < maxMet {
+					s.named[info.ID] = struct{}{}
+				}
+				s.mu.Unlock()
+				dials.Go(func() error {
+					err := s.node.keeper.connect(ctx, info)
+					if err == nil {
+						reached(info.ID)
+						return nil
+					}
+					s.node.log.Debug("source not reached", zap.Stringer("peer", info.ID), zap.Error(err))
+					s.mu.Lock()
+					s.lastErr = fmt.Errorf("dial %s: %w", s.node.call(info.ID), err)
+					s.mu.Unlock()
+					return nil
+				})
+			}
+		})
+	}
+	lookups.Wait()
+	_ = dials.Wait()
+}
+
+// placesOf returns the keys under which holders of something are looked for, nearer
+// ones first: those that tell everyone and this region, those of this site, and of
+// some other sites that this node is connected to, each time others.
+func (n *Node) placesOf(key content.Hash) [][]content.Hash {
+	here, _ := n.site.Site()
+	near := []content.Hash{key}
+	if n.cfg.Region != "" {
+		near = append(near, dht.RegionKey(key, n.cfg.Region))
+	}
+	var sites []string
+	for _, p := range n.host.Network().Peers() {
+		if at := n.site.At(p); at != "" && at != here && !slices.Contains(sites, at) {
+			sites = append(sites, at)
+		}
+	}
+	var far []content.Hash
+	for _, i := range rand.Perm(len(sites))[:min(len(sites), maxSites)] {
+		far = append(far, dht.SiteKey(key, sites[i]))
+	}
+	return [][]content.Hash{near, {dht.SiteKey(key, here)}, far}
 }
 
 // regain dials those engaged before and not now. Whoever lost only its session is

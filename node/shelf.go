@@ -77,11 +77,7 @@ func (l local) Add(ctx context.Context, r api.AddRequest, report func(api.Progre
 		return api.AddResult{}, err
 	}
 	l.exchange.Arrived()
-	if c.Complete() {
-		l.announceWhole(c)
-	} else {
-		l.announceLists(c)
-	}
+	l.announceContent(c)
 	elapsed := time.Since(start)
 	res := api.AddResult{
 		Content: c.ID().String(), Name: release.Name, Version: release.Version, Type: kind,
@@ -393,28 +389,24 @@ func (l local) remove(c *store.Content) (api.Removed, error) {
 // withdraw forgets a content that is gone from the store, and has others forget
 // that it was here.
 func (n *Node) withdraw(c *store.Content) {
-	keys := []content.Hash{content.Hash(c.ID())}
+	n.announcing.mu.Lock()
+	keys := everyKey(content.Hash(c.ID()), n.announcing.holder)
 	for _, name := range n.catalogue.remove(c.ID()) {
-		keys = append(keys, content.NameKey(name))
+		keys = append(keys, everyKey(content.NameKey(name), n.announcing.holder)...)
 	}
 	for _, chunk := range c.Manifest().Chunks {
 		if _, _, elsewhere := n.store.Find(chunk.Hash); !elsewhere {
 			keys = append(keys, chunk.Hash)
 		}
 	}
-	if err := n.dht.Withdraw(keys...); err != nil {
-		n.log.Warn("not withdrawn from the DHT", zap.Error(err))
-	}
+	n.unannounce(keys)
+	n.announcing.mu.Unlock()
 	// Somebody may have brought it again meanwhile. Who has yet to does this after.
 	if again, ok := n.store.Get(c.ID()); ok {
 		for _, r := range n.releases(again.Releases(), func(r signedRelease) bool { return r.Content == c.ID() }) {
 			n.catalogue.add(r)
 		}
-		if again.Complete() {
-			n.announceWhole(again)
-		} else {
-			n.announceLists(again)
-		}
+		n.announceContent(again)
 	}
 }
 
