@@ -86,6 +86,9 @@ var faults = []struct {
 			if p.noWAN {
 				w.logf("%s gets something again", p.name)
 				p.noWAN = false
+				if p.half.Load() != 0 {
+					w.fault = time.Now() // it could do nothing but wait
+				}
 				w.kick()
 			}
 		})
