@@ -70,6 +70,9 @@ func (n plans) Planner(id content.ID) (peer.ID, bool) { return n.site.Planner(id
 // Changed implements carry.Site.
 func (n plans) Changed() <-chan struct{} { return n.site.Changed() }
 
+// Missed implements carry.Site.
+func (n plans) Missed(p peer.ID) { n.site.Missed(p) }
+
 // Open implements carry.Site.
 func (n plans) Open(ctx context.Context, p peer.ID) (carry.Line, error) {
 	if p == n.host.ID() {

@@ -488,6 +488,13 @@ func (s *Service) Planner(id content.ID) (peer.ID, bool) {
 	return Planner(id, s.view.Load().delegates)
 }
 
+// Missed says that a member didn't answer in time whoever works with it. It is no
+// delegate here until it is heard again; it is asked at once whether it is there.
+// Everyone who works with it sees that by himself, so nobody is told.
+func (s *Service) Missed(p peer.ID) {
+	s.change(func(now time.Time) { s.core.missed(p, now) })
+}
+
 // Changed returns a channel that is closed when one of the above returns something
 // else than it would now.
 func (s *Service) Changed() <-chan struct{} { return s.view.Load().changed }

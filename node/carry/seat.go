@@ -2,7 +2,9 @@ package carry
 
 import (
 	"context"
+	"errors"
 	"maps"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -16,7 +18,7 @@ import (
 
 const (
 	// Patience is how long a member looks for a planner before it brings what it
-	// lacks itself: the site needs 2 s to notice that a delegate is gone.
+	// lacks itself: time for one that doesn't answer, and for the next.
 	Patience = 3 * time.Second
 	// openWithin bounds an attempt to reach a planner, and lookAgain is the pause
 	// after one that failed.
@@ -46,6 +48,8 @@ type Site interface {
 	Changed() <-chan struct{}
 	// Open connects with a planner.
 	Open(ctx context.Context, p peer.ID) (Line, error)
+	// Missed is told of a planner that didn't answer in time: another is to plan.
+	Missed(p peer.ID)
 }
 
 // A SeatConfig says whose seat it is. All fields are required.
@@ -109,6 +113,9 @@ func (s *Seat) sit(ctx context.Context, p peer.ID) bool {
 	l, err := s.cfg.Site.Open(opening, p)
 	if err != nil {
 		s.cfg.Log.Debug("planner not reached", zap.Stringer("peer", p), zap.Error(err))
+		if ctx.Err() == nil && late(err) {
+			s.cfg.Site.Missed(p)
+		}
 		return false
 	}
 	t := newTalk(l, p)
@@ -123,6 +130,10 @@ func (s *Seat) sit(ctx context.Context, p peer.ID) bool {
 	for {
 		m, err := t.read()
 		if err != nil {
+			if late(err) {
+				s.cfg.Log.Info("planner is silent", zap.Stringer("peer", p), zap.Stringer("content", s.cfg.Content))
+				s.cfg.Site.Missed(p)
+			}
 			return met
 		}
 		if !met {
@@ -134,6 +145,12 @@ func (s *Seat) sit(ctx context.Context, p peer.ID) bool {
 			return met
 		}
 	}
+}
+
+// late reports whether something took too long, and not that it was refused or ended.
+func late(err error) bool {
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout()
 }
 
 // join says who we are and what we have.

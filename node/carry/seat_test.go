@@ -29,6 +29,7 @@ type village struct {
 	chief    peer.ID // who plans
 	changed  chan struct{}
 	down     bool // nobody can be reached
+	frozen   bool // planners neither speak nor answer
 }
 
 func newVillage(ctx context.Context, wg *sync.WaitGroup, planners ...peer.ID) *village {
@@ -82,9 +83,41 @@ func (r *resident) Changed() <-chan struct{} {
 	return r.village.changed
 }
 
-func (r *resident) Open(_ context.Context, p peer.ID) (Line, error) {
+func (r *resident) Missed(p peer.ID) { r.note("missed %s", string(p[2:])) }
+
+// freeze has a planner stand still, or go on.
+func (v *village) freeze(frozen bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.frozen = frozen
+}
+
+// A slowLine is a line on which nothing more arrives while its planner stands still.
+type slowLine struct {
+	net.Conn
+	village *village
+}
+
+func (l slowLine) Read(b []byte) (int, error) {
+	for {
+		n, err := l.Conn.Read(b)
+		l.village.mu.Lock()
+		frozen := l.village.frozen
+		l.village.mu.Unlock()
+		if err != nil || !frozen {
+			return n, err
+		}
+	}
+}
+
+func (r *resident) Open(ctx context.Context, p peer.ID) (Line, error) {
 	v := r.village
 	v.mu.Lock()
+	if v.frozen {
+		v.mu.Unlock()
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	defer v.mu.Unlock()
 	if v.down {
 		return nil, errors.New("nobody answers")
@@ -92,7 +125,7 @@ func (r *resident) Open(_ context.Context, p peer.ID) (Line, error) {
 	here, there := net.Pipe()
 	v.lines = append(v.lines, here)
 	go v.planners[p].Serve(r.id, there)
-	return here, nil
+	return slowLine{here, v}, nil
 }
 
 func (r *resident) note(format string, args ...any) {
@@ -212,6 +245,33 @@ func TestSilentPlannerIsLeft(t *testing.T) {
 		if s := v.planners[named("p")].States(); len(s) != 1 || s[0].Carriers[named("a")] != 1 {
 			t.Errorf("after %v: %+v, want a to carry what it took", time.Since(start), s)
 		}
+	})
+}
+
+// A planner that says nothing more is missed before 2 s are over, and so is one that
+// doesn't answer; one that hangs up isn't.
+func TestSilentPlannerIsMissedInTwoSeconds(t *testing.T) {
+	live(t, func(ctx context.Context, wg *sync.WaitGroup) {
+		v := newVillage(ctx, wg, named("p"))
+		a := v.move(ctx, wg, "a")
+		a.heard()
+		v.cut(false)
+		time.Sleep(2 * lookAgain)
+		synctest.Wait()
+		if said := a.heard(); !slices.Contains(said, "carrier true") || slices.Contains(said, "missed p") {
+			t.Errorf("it hung up: %q", said)
+		}
+		v.freeze(true)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		expect(t, a, "missed p")
+		time.Sleep(lookAgain + openWithin)
+		synctest.Wait()
+		expect(t, a, "missed p")
+		v.freeze(false)
+		time.Sleep(lookAgain + openWithin)
+		synctest.Wait()
+		expect(t, a, "carrier true")
 	})
 }
 

@@ -374,7 +374,8 @@ func (w *town) lose(p *person) {
 	}
 }
 
-// split moves people to a half of their own; others see it when they are silent.
+// split moves people to a half of their own. Others see it when they wait for one of
+// them, or when the connection is closed.
 func (w *town) split(half int64, what string, people ...*person) {
 	w.blame(what)
 	for _, g := range w.goods {
@@ -385,7 +386,7 @@ func (w *town) split(half int64, what string, people ...*person) {
 		p.noWAN = false
 	}
 	for _, o := range w.people {
-		w.look(o, 1900*time.Millisecond+w.some(100*time.Millisecond))
+		w.look(o, noticed) // unless it waits for one of them before
 	}
 	w.after(noticed, func() {
 		for _, p := range people {
@@ -445,6 +446,21 @@ func (p *person) Changed() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.changed
+}
+
+// Missed implements Site: somebody is left out that doesn't answer.
+func (p *person) Missed(id peer.ID) {
+	w := p.town
+	if i := slices.IndexFunc(w.people, func(o *person) bool { return o.id == id }); i >= 0 && p.sees(w.people[i]) {
+		return // it answers at once
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.view, id); i >= 0 {
+		p.view = slices.Delete(slices.Clone(p.view), i, i+1)
+		close(p.changed)
+		p.changed = make(chan struct{})
+	}
 }
 
 var errNobody = errors.New("nobody answers")
