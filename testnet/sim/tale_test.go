@@ -163,7 +163,7 @@ func (s *tale) draw(except ...int) *Node {
 func (s *tale) drawSite(except ...int) int { return s.draw(except...).Site }
 
 // publish has the issuer publish random bytes under a name.
-func (s *tale) publish(name string, size int) {
+func (s *tale) publish(name string, size int) (id string) {
 	b := make([]byte, size)
 	for i := range b {
 		b[i] = byte(s.random.Uint32())
@@ -172,10 +172,12 @@ func (s *tale) publish(name string, size int) {
 	if err := os.WriteFile(file, b, 0o600); err != nil {
 		s.Fatal(err)
 	}
-	if _, err := s.Issuer().API().Add(s.Context(), api.AddRequest{Paths: []string{file}, Name: name, Version: "1"}, nil); err != nil {
+	added, err := s.Issuer().API().Add(s.Context(), api.AddRequest{Paths: []string{file}, Name: name, Version: "1"}, nil)
+	if err != nil {
 		s.Fatal(err)
 	}
 	s.texts[name] = b
+	return added.Content
 }
 
 // get brings a content to a node, and returns how long that took. What came is what
