@@ -45,6 +45,19 @@ func TestFollowTellsWhatCame(t *testing.T) {
 	})
 }
 
+// What is here is told in small buffers, since it is told to all peers at once.
+func TestTellingTakesSmallBuffers(t *testing.T) {
+	h := newHolding(t, 100*64*kib, 4*kib).only(1)
+	having, _, s := pair(t, newMemory(h), Config{})
+	f := followed(t, s, h)
+	f.next(t, 1)
+	h.add(0)
+	f.next(t, 0, 1)
+	if n := having.buffers.made.Load(); n == 0 || n >= outSize {
+		t.Errorf("two maps of a few bytes took buffers of %d", n)
+	}
+}
+
 func TestFollowOfWhatComesLater(t *testing.T) {
 	h := newHolding(t, 10*mib, 64*kib).only()
 	library := newMemory()

@@ -11,8 +11,8 @@ import (
 func (s *server) writeAll() {
 	berth := s.x.upload.enter(s.peer)
 	defer berth.leave()
-	var o outbox
-	for turn := false; ; {
+	for {
+		turn := false
 		select {
 		case <-s.wake:
 		case <-berth.turn:
@@ -20,23 +20,28 @@ func (s *server) writeAll() {
 		case <-s.done:
 			return
 		}
-		b := s.x.buffers.get(outSize)
-		o.b = b.b
-		ok := s.writeQueued(&o, berth, turn)
-		turn = false
-		b.free()
-		if !ok {
+		if !s.writeQueued(berth, turn) {
 			return
 		}
 	}
 }
 
 // writeQueued writes until nothing is left that may be written before the next turn
-// comes. It reports false if the line has ended.
-func (s *server) writeQueued(o *outbox, berth *berth, turn bool) bool {
+// comes. It reports false if the line has ended. A large buffer is lent for a turn
+// only: what a node has is told to all its peers at once, in a few bytes, and with
+// large ones 50 peers would take 14 MB.
+func (s *server) writeQueued(berth *berth, turn bool) bool {
+	var b *buffer
+	defer func() { b.free() }()
 	for {
-		o.b, o.block = o.b[:0], 0
-		g := s.gather(o, turn)
+		if n := roomFor(turn); b == nil || len(b.b) < n {
+			if b != nil {
+				b.free()
+			}
+			b = s.x.buffers.get(n)
+		}
+		o := outbox{b: b.b[:0]}
+		g := s.gather(&o, turn)
 		if len(o.b) > 0 && !s.write(o.b) {
 			return false
 		}
@@ -57,6 +62,15 @@ func (s *server) writeQueued(o *outbox, berth *berth, turn bool) bool {
 			return true
 		}
 	}
+}
+
+// roomFor returns how large a buffer is for what gather adds. Without a turn that are
+// frames without payload, and a map that may be larger: then it is moved.
+func roomFor(turn bool) int {
+	if turn {
+		return outSize
+	}
+	return sizes[0]
 }
 
 // gathered is what gather found to do.
