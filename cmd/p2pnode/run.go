@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	ma "github.com/multiformats/go-multiaddr"
@@ -87,7 +88,7 @@ func (a *app) run(ctx context.Context, s *settings, join, joinFile string) (err 
 	if err != nil {
 		return err
 	}
-	s.behave(log)
+	most := s.behave(log)
 	if joining {
 		t, err := a.token(join, joinFile)
 		if err != nil {
@@ -113,8 +114,13 @@ func (a *app) run(ctx context.Context, s *settings, join, joinFile string) (err 
 		a.banner(st, found == "")
 	}
 
+	var beside sync.WaitGroup
+	defer beside.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if most > 0 {
+		beside.Go(func() { keepMemory(ctx, most) })
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- n.Run(ctx) }()
 	select {
