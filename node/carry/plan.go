@@ -284,8 +284,13 @@ func (p *Plan) carriers() (n int) {
 	return n
 }
 
-// takeOver gives m a chunk of one that has stalled, or that needs far longer.
+// takeOver gives m a chunk of one that has stalled, or that needs far longer. One that
+// has stalled itself does no better: while a site's link is down all have, and what they
+// took from each other would cross it twice when it is back.
 func (p *Plan) takeOver(now time.Time, m *member) (chunk int, ok bool) {
+	if m.stalled(now) {
+		return 0, false
+	}
 	var from *member
 	var worst time.Duration
 	for _, o := range p.members {

@@ -111,7 +111,9 @@ func TestNoChunkMovesWhileThereIsOtherWork(t *testing.T) {
 	p.join("b", 4)
 	p.propose("a", 2, 0, 1)
 	p.propose("b", 1, 2)
+	p.Progress(p.now, "b", 0, 1<<20)
 	p.after(firstStall + time.Second)
+	p.Progress(p.now, "b", 64<<10, 1<<20)
 	p.grants("b", 1, []int{3}, 3)
 	p.grants("b", 1, nil, 1) // nothing else: a's last, which it is likeliest not to have begun
 	p.want("a is stalled")   // told with the answer
@@ -156,12 +158,19 @@ func TestOutageMovesNothingAround(t *testing.T) {
 	p.Ready()
 	for range 40 {
 		p.after(250 * time.Millisecond)
+		for _, id := range []peer.ID{"a", "b", "c"} {
+			p.Propose(p.now, id, 1, nil, false) // each could do more
+		}
 	}
 	for _, o := range p.Ready() {
 		if o.Revoke != nil || o.Free != nil {
 			t.Errorf("moved: %+v", o)
 		}
 	}
+	// The first one for which it is over takes from those that are silent still.
+	p.Progress(p.now, "b", 0, 2<<20)
+	p.Progress(p.now, "b", 64<<10, 2<<20)
+	p.grants("b", 1, nil, 1)
 }
 
 // A member that says it has what it doesn't give holds nobody up for ever.
