@@ -442,7 +442,7 @@ func (f *fetch) use(ctx context.Context, x *exchange.Session) {
 	if !f.node.permits(x.Peer()) {
 		return
 	}
-	s := &source{Session: x, link: f.node.link(x.Peer()), joined: f.hasSource, publishes: f.node.published(f.id, x.Peer())}
+	s := &source{Session: x, link: f.node.link(x.Peer()), joined: f.hasSource, publishes: f.node.published(f.id, x.Peer()), site: f.node.site.At(x.Peer())}
 	if early := f.preparation.early; early != nil {
 		early.Add(s)
 	}
@@ -557,7 +557,11 @@ type source struct {
 	joined func() // called when it turns out to hold something
 	// publishes: it signed a release of this.
 	publishes bool
+	site      string
 }
+
+// Site implements flow.Sited.
+func (s *source) Site() string { return s.site }
 
 // Publishes implements flow.Publisher.
 func (s *source) Publishes() bool { return s.publishes }

@@ -112,10 +112,15 @@ func (c *core) pick(s *source, now time.Time) (int, bool) {
 	}
 	if c.restricted(s) {
 		for _, i := range c.share.granted {
-			w := c.under[i]
-			if c.order.chunks[i].level != noLevel && s.held.has(c.order.place[i]) &&
-				(w == nil || len(w.open) == 0 || c.adds(w, s, now)) && !c.yields(s, i, now) {
-				return i, true
+			if c.order.chunks[i].level == noLevel || !s.held.has(c.order.place[i]) || c.shuns(s, i, now) {
+				continue
+			}
+			if w := c.under[i]; w == nil || len(w.open) == 0 {
+				if !c.yields(s, i, now) {
+					return i, true
+				}
+			} else if c.adds(w, s, now) {
+				return i, true // whoever publishes for all too: it is late
 			}
 		}
 		return 0, false
@@ -142,6 +147,9 @@ func (c *core) pick(s *source, now time.Time) (int, bool) {
 
 // suits reports whether asking s for chunk i helps.
 func (c *core) suits(s *source, i int, now time.Time) bool {
+	if c.shuns(s, i, now) {
+		return false
+	}
 	if w := c.under[i]; w != nil && len(w.open) > 0 {
 		return c.adds(w, s, now)
 	}

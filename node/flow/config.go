@@ -59,6 +59,11 @@ type Source interface {
 // aren't Publishers don't.
 type Publisher interface{ Publishes() bool }
 
+// A Sited is a Source that says at which site it is, "" if that isn't known: sources at
+// one site are reached over one link, and when one of them falls silent the others may
+// be out of reach too.
+type Sited interface{ Site() string }
+
 // A Sink takes what a request brings; it has the method set of exchange.Sink. Its
 // methods are called one at a time, and don't block for long.
 type Sink interface {

@@ -172,7 +172,7 @@ func (c *core) join(now time.Time, ev joined) {
 		c.leave(now, old) // its end is on the way to us
 	}
 	s := newSource(ev, len(c.order.chunks))
-	s.joined, s.sparing, s.last = now, c.shares && !s.near(), ev.Last
+	s.joined, s.sparing, s.last, s.site = now, c.shares && !s.near(), ev.Last, ev.Site
 	c.recall(s, ev.Banned)
 	c.sources = append(c.sources, s)
 	c.byID[s.id], c.byPeer[s.peer] = s, s

@@ -47,6 +47,7 @@ type (
 		Link   bandwidth.Link
 		Banned time.Time // until then; zero if it isn't
 		Last   bool      // it publishes for all: others at other sites are asked before it
+		Site   string    // where it is; empty if that isn't known
 	}
 	// left: the source can't be asked any more, all its requests are over.
 	left struct{ Source sourceID }

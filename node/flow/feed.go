@@ -25,7 +25,8 @@ type feed struct {
 	src  Source
 	peer peer.ID
 	link bandwidth.Link
-	last bool // see Publisher
+	last bool   // see Publisher
+	site string // see Sited
 	stop context.CancelFunc
 	wake chan struct{} // one token while there are orders
 
@@ -36,10 +37,15 @@ type feed struct {
 
 func newFeed(f *Flow, id sourceID, src Source) *feed {
 	p, ok := src.(Publisher)
-	return &feed{
+	at, _ := src.(Sited)
+	d := &feed{
 		flow: f, id: id, src: src, peer: src.Peer(), link: src.Link(), last: ok && p.Publishes(),
 		wake: make(chan struct{}, 1), open: map[requestID]func(uint64){},
 	}
+	if at != nil {
+		d.site = at.Site()
+	}
+	return d
 }
 
 // run works until the source is gone or ctx ends.

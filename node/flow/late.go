@@ -32,7 +32,7 @@ func (c *core) watch(now time.Time) {
 	for _, s := range c.sources {
 		s.spare = s.dry == c.order.changes // before doubts change it
 		if len(s.open) > 0 && s.unjudged == 0 && !s.stalled && now.Sub(s.heard) > s.patience() {
-			s.stalled = true
+			s.stalled, s.silent = true, now
 			c.fail(now, s, s.open[0].chunk, discovery.Stalled)
 		}
 	}
@@ -152,11 +152,14 @@ func (c *core) helps(s *source, r *request, now time.Time) bool {
 	if s == r.source || !s.well(now) {
 		return false
 	}
+	if !s.proven(now) && c.provenHolder(r, now) {
+		return false // somebody is known to deliver, and has room soon
+	}
 	if r.source.stalled {
 		return true
 	}
 	if !s.proven(now) {
-		return len(s.open) == 0 && !c.provenHolder(r, now)
+		return len(s.open) == 0
 	}
 	return r.source.eta(r, now) > takeSlack*s.need(now, r.left)
 }

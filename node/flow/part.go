@@ -50,7 +50,7 @@ func (c *core) split(now time.Time) bool {
 		return false
 	}
 	for _, s := range c.hungry(now) {
-		if len(s.open) > 0 || !s.well(now) {
+		if len(s.open) > 0 || !s.well(now) || c.unheard(s, now) {
 			continue
 		}
 		if r := c.slowest(s, now); r != nil && c.part(r, s, now) {

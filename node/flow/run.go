@@ -227,7 +227,7 @@ func (f *Flow) join(ctx context.Context, group *sync.WaitGroup, src Source) {
 		f.feeds[old.id].stop()
 		delete(f.feeds, old.id)
 	}
-	f.core.step(now, joined{Source: d.id, Peer: d.peer, Link: d.link, Banned: f.cfg.Bans.Banned(d.peer), Last: d.last})
+	f.core.step(now, joined{Source: d.id, Peer: d.peer, Link: d.link, Banned: f.cfg.Bans.Banned(d.peer), Last: d.last, Site: d.site})
 	ctx, d.stop = context.WithCancel(ctx)
 	f.feeds[d.id] = d
 	group.Go(func() { d.run(ctx) })

@@ -32,7 +32,7 @@ var update = flag.Bool("update", false, "write what the core does into testdata"
 // (the blocks that are here, of chunks partly or wholly here). Events start with
 // the time:
 //
-//	0s join a lan                 wan, lan; "banned 1h" or "last" may follow
+//	0s join a lan                 wan, lan; "at x" (its site), "banned 1h" or "last" may follow
 //	0s have a 0-3 7               all it has; "none"
 //	0s list a 3                   answers its request for chunk 3; "bad" may follow
 //	0s blocks a 3 0-3 9           arrive and are right; "corrupt", "duplicate"
@@ -153,6 +153,10 @@ func (s *script) run(f []string) error {
 		}
 		s.links[name] = ev.Link
 		ev.Last = slices.Contains(args, "last")
+		if at := slices.Index(args, "at"); at >= 0 {
+			ev.Site = args[at+1]
+			args = slices.Delete(args, at, at+2)
+		}
 		if len(args) == 3 {
 			d, err := time.ParseDuration(args[2])
 			if err != nil {

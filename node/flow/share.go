@@ -32,6 +32,9 @@ const (
 	// said to have, too: its neighbours may not have it, or lie. Chunks pass through a
 	// LAN in less.
 	insistAfter = 3 * time.Second
+	// shunFor is how long the sources of a site are left alone, one of which fell silent,
+	// while somebody else has what they have. After it one of them is tried.
+	shunFor = 10 * time.Second
 	// askElsewhere is how long a source at another site isn't asked for what it was too
 	// busy for.
 	askElsewhere = time.Second
@@ -273,7 +276,23 @@ func (c *core) hungry(now time.Time) []*source {
 // another site that could be asked for it.
 func (c *core) yields(s *source, i int, now time.Time) bool {
 	return s.last && slices.ContainsFunc(c.sources, func(o *source) bool {
-		return o.sparing && !o.last && o.well(now) && o.held.has(c.order.place[i]) && o.room(now, 0)
+		return o.sparing && !o.last && o.well(now) && !c.unheard(o, now) && o.held.has(c.order.place[i]) && o.room(now, 0)
+	})
+}
+
+// unheard reports whether another source at the site of s, which is reached over the
+// same link, fell silent lately, and s has given nothing since.
+func (c *core) unheard(s *source, now time.Time) bool {
+	return s.sparing && s.site != "" && slices.ContainsFunc(c.sources, func(o *source) bool {
+		return o != s && o.site == s.site && o.silent.After(s.heard) && now.Sub(o.silent) < shunFor
+	})
+}
+
+// shuns reports whether s isn't asked for a chunk because it may be out of reach, and
+// somebody else has it.
+func (c *core) shuns(s *source, i int, now time.Time) bool {
+	return c.unheard(s, now) && slices.ContainsFunc(c.sources, func(o *source) bool {
+		return o != s && o.well(now) && o.held.has(c.order.place[i]) && !c.unheard(o, now)
 	})
 }
 
@@ -318,7 +337,9 @@ func (c *core) offersOf(s *source, now time.Time, theirs bool) (chunks []int) {
 	}
 	// Whoever publishes for all gives what nobody else has, unless all others are silent.
 	most := uint8(math.MaxUint8)
-	if s.last && slices.ContainsFunc(c.sources, func(o *source) bool { return o.sparing && !o.last && len(o.open) > 0 && !o.stalled }) {
+	if s.last && slices.ContainsFunc(c.sources, func(o *source) bool {
+		return o.sparing && !o.last && len(o.open) > 0 && !o.stalled && !c.unheard(o, now)
+	}) {
 		most = 1
 	}
 	offer := func(i int) {

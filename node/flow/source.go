@@ -71,6 +71,7 @@ type source struct {
 	denied  *roaring.Bitmap // of these, those that it didn't give when asked
 	told    bool            // it has said what it has
 	joined  time.Time
+	site    string    // where it is; empty if that isn't known
 	last    bool      // it publishes for all sites: others are asked before it
 	later   time.Time // until then what it denied is not asked of it
 	sparing bool      // what it sends crosses a link that is to carry each chunk once
@@ -92,6 +93,7 @@ type source struct {
 type standing struct {
 	gone     bool      // its connection ended
 	stalled  bool      // owes something, sends nothing
+	silent   time.Time // when it stalled last
 	failures int       // in a row
 	resting  time.Time // until then it is asked nothing
 	bad      int       // blocks and lists that were not what they should be
