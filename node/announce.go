@@ -73,7 +73,8 @@ func (n *Node) announceAll(ctx context.Context) error {
 	n.announcing.mu.Unlock()
 	settled := false
 	for sleep(ctx, standEvery) {
-		first := !settled && time.Since(n.started) >= standSettles
+		_, known := n.dht.Size()
+		first := !settled && known && time.Since(n.started) >= standSettles
 		settled = settled || first
 		n.restand(ctx, first)
 	}
@@ -92,15 +93,14 @@ func (n *Node) restand(ctx context.Context, all bool) {
 	}
 	n.announcing.holder = now
 	contents := n.store.List()
+	if all {
+		n.retain(ctx, contents, now)
+	}
 	for _, c := range contents {
 		if ctx.Err() != nil {
 			return
 		}
-		before := n.keysOf(c, was)
-		if all {
-			before = n.allKeysOf(c, was)
-		}
-		n.unannounce(without(before, n.keysOf(c, now)))
+		n.unannounce(without(n.keysOf(c, was), n.keysOf(c, now)))
 	}
 	for _, c := range contents {
 		if ctx.Err() != nil {
@@ -116,6 +116,30 @@ func (n *Node) restand(ctx context.Context, all bool) {
 	}
 }
 
+// retain takes back what was told, before the start too, and isn't this node's to
+// tell: of contents that are gone, and at sites where it was.
+func (n *Node) retain(ctx context.Context, contents []*store.Content, h dht.Holder) {
+	heads := make(map[content.Hash]struct{})
+	for _, c := range contents {
+		for _, k := range n.headKeys(c, h) {
+			heads[k] = struct{}{}
+		}
+	}
+	if n.isDelegate() {
+		heads[siteKey(h.Site)] = struct{}{}
+	}
+	err := n.dht.Retain(ctx, func(key content.Hash) bool {
+		if _, ok := heads[key]; ok {
+			return true
+		}
+		c, _, ok := n.store.Find(key)
+		return ok && tellsChunk(key, h, n.publishes(c.ID()))
+	})
+	if err != nil {
+		n.log.Warn("not withdrawn from the DHT", zap.Error(err))
+	}
+}
+
 // without returns those of keys that aren't among others.
 func without(keys, others []content.Hash) []content.Hash {
 	among := make(map[content.Hash]struct{}, len(others))
@@ -128,20 +152,33 @@ func without(keys, others []content.Hash) []content.Hash {
 // keysOf returns the keys under which a content is announced: its own, those of its
 // names and, once it is whole, those of its chunks.
 func (n *Node) keysOf(c *store.Content, h dht.Holder) []content.Hash {
+	keys := n.headKeys(c, h)
+	if !c.Complete() {
+		return keys
+	}
+	publisher := n.publishes(c.ID())
+	for _, chunk := range c.Manifest().Chunks {
+		if tellsChunk(chunk.Hash, h, publisher) {
+			keys = append(keys, chunk.Hash)
+		}
+	}
+	return keys
+}
+
+// headKeys returns the keys under which a content itself and its names are announced.
+func (n *Node) headKeys(c *store.Content, h dht.Holder) []content.Hash {
 	h.Publisher = n.publishes(c.ID())
 	keys := h.Keys(content.Hash(c.ID()))
 	for _, r := range n.catalogue.of(c.ID()) {
 		keys = append(keys, n.keysOfName(r.Name, h)...)
 	}
-	if !c.Complete() || !h.Speaks() {
-		return keys
-	}
-	for _, chunk := range c.Manifest().Chunks {
-		if h.Plain(chunk.Hash) {
-			keys = append(keys, chunk.Hash)
-		}
-	}
 	return keys
+}
+
+// tellsChunk reports whether a chunk of a content that is here is announced.
+func tellsChunk(chunk content.Hash, h dht.Holder, publisher bool) bool {
+	h.Publisher = publisher
+	return h.Speaks() && h.Plain(chunk)
 }
 
 func (n *Node) keysOfName(name string, h dht.Holder) []content.Hash {
@@ -149,18 +186,7 @@ func (n *Node) keysOfName(name string, h dht.Holder) []content.Hash {
 	return h.Keys(content.NameKey(name))
 }
 
-// allKeysOf returns all keys under which a content may have been announced at a site.
-func (n *Node) allKeysOf(c *store.Content, h dht.Holder) []content.Hash {
-	keys := everyKey(content.Hash(c.ID()), h)
-	for _, r := range n.catalogue.of(c.ID()) {
-		keys = append(keys, everyKey(content.NameKey(r.Name), h)...)
-	}
-	for _, chunk := range c.Manifest().Chunks {
-		keys = append(keys, chunk.Hash)
-	}
-	return keys
-}
-
+// everyKey returns all keys under which a content or name may be announced.
 func everyKey(key content.Hash, h dht.Holder) []content.Hash {
 	return []content.Hash{key, dht.SiteKey(key, h.Site), dht.RegionKey(key, h.Region)}
 }

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"context"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -39,6 +41,13 @@ func (b *noticeBoard) Withdraw(keys ...content.Hash) error {
 	for _, k := range keys {
 		delete(b.keys, k)
 	}
+	return nil
+}
+
+func (b *noticeBoard) Retain(_ context.Context, keep func(content.Hash) bool) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	maps.DeleteFunc(b.keys, func(k content.Hash, _ bool) bool { return !keep(k) })
 	return nil
 }
 
@@ -83,8 +92,12 @@ func TestAnnouncementsFollowTheStanding(t *testing.T) {
 	check("publisher", head, dht.SiteKey(head, "branch"), chunk)
 
 	n.catalogue.remove(id) // now another is the publisher
+	n.announce(siteKey("branch"), dht.SiteKey(head, "annex"), content.NameKey("of a content that was removed"))
 	n.restand(t.Context(), true)
 	check("size not known", dht.SiteKey(head, "branch"))
+	if len(board.keys) != 2 || !board.keys[siteKey("branch")] {
+		t.Errorf("announced are %v, want the content at the site, and the site", board.keys)
+	}
 	board.size = 1000
 	n.restand(t.Context(), false)
 	check("1,000 nodes", head, dht.SiteKey(head, "branch"), chunk)

@@ -18,6 +18,7 @@ type directory interface {
 	discovery.Announcer
 	Run(ctx context.Context) error
 	Refresh(ctx context.Context) error
+	Retain(ctx context.Context, keep func(content.Hash) bool) error
 	Size() (servers int, ok bool)
 	Stats(ctx context.Context) (dht.Stats, error)
 	Close() error
@@ -48,6 +49,9 @@ func (noDHT) Announce(...content.Hash) error               { return nil }
 func (noDHT) Withdraw(...content.Hash) error               { return nil }
 func (noDHT) Run(context.Context) error                    { return nil }
 func (noDHT) Refresh(context.Context) error                { return nil }
+func (noDHT) Retain(context.Context, func(content.Hash) bool) error {
+	return nil
+}
 func (noDHT) Size() (int, bool)                            { return 0, false }
 func (noDHT) Stats(context.Context) (s dht.Stats, _ error) { return s, nil }
 func (noDHT) Close() error                                 { return nil }

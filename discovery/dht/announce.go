@@ -2,6 +2,7 @@ package dht
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -79,6 +80,24 @@ func (d *DHT) Withdraw(keys ...content.Hash) error {
 		})
 	}
 	return nil
+}
+
+// Retain withdraws every key but those to keep, also such as were announced before
+// a restart and that nobody remembers.
+func (d *DHT) Retain(ctx context.Context, keep func(content.Hash) bool) error {
+	var withdrawn error
+	d.forAll(ctx, func(_ context.Context, ms []mh.Multihash) error {
+		var gone []content.Hash
+		for _, m := range ms {
+			// All keys here are SHA-256 digests with two bytes before them.
+			if key := content.Hash(m[len(m)-content.HashSize:]); !keep(key) {
+				gone = append(gone, key)
+			}
+		}
+		withdrawn = errors.Join(withdrawn, d.Withdraw(gone...))
+		return nil
+	})
+	return withdrawn
 }
 
 func multihashes(keys []content.Hash) []mh.Multihash {

@@ -291,6 +291,41 @@ func TestAnnouncedKeysSurviveARestart(t *testing.T) {
 	}
 }
 
+func TestOnlyWhatIsRetainedIsAnnouncedOn(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	keys, gone := testKeys(6, 50), testKeys(7, 50)
+	announced := func(m *member) int {
+		st, err := m.Stats(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.Keys
+	}
+	t.Run("before", func(t *testing.T) {
+		m := newMember(t, Config{Dir: dir})
+		if err := m.Announce(append(slices.Clone(keys), gone...)...); err != nil {
+			t.Fatal(err)
+		}
+	})
+	again := newMember(t, Config{Dir: dir})
+	if n := announced(again); n != 100 {
+		t.Fatalf("%d keys are announced after the restart", n)
+	}
+	if err := again.Retain(t.Context(), func(k content.Hash) bool { return slices.Contains(keys, k) }); err != nil {
+		t.Fatal(err)
+	}
+	if n := announced(again); n != 50 {
+		t.Errorf("%d keys are announced, want the 50 to keep", n)
+	}
+	if err := again.Withdraw(keys...); err != nil {
+		t.Fatal(err)
+	}
+	if n := announced(again); n != 0 {
+		t.Errorf("%d others were kept", n)
+	}
+}
+
 func TestOneServerAloneAnswersItsClients(t *testing.T) {
 	t.Parallel()
 	server := newMember(t, Config{Server: true})
