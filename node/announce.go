@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -21,12 +22,29 @@ const (
 	// was here before. A node that has just started knows few others, and would take
 	// a large enterprise for a small one. What it announced before is on disk.
 	standSettles = time.Minute
+
+	// rareEvery is how often a node looks who else tells of a content that it leaves
+	// to others to tell: well within the life of a record, so that a publisher that
+	// goes is missed before its records are. It looks up rareAtOnce keys at most every
+	// rareLook.
+	rareEvery  = 2 * time.Hour
+	rareAtOnce = 16
+	rareLook   = time.Minute
 )
 
 // announcing has what decides under which keys this node announces: its standing.
 type announcing struct {
 	mu     sync.Mutex // held while keys are told: none is told by a standing that was
 	holder dht.Holder
+	// rare has the plain keys that others have to tell, once they are looked up, with
+	// what was found. Keys of contents that are gone leave it with the next round.
+	rare map[content.Hash]rareKey
+}
+
+// A rareKey is a plain key that is told if few others do.
+type rareKey struct {
+	told bool
+	next time.Time // when to look again who else does
 }
 
 // stand returns what the standing is by what is known now. What is estimated stays
@@ -72,11 +90,16 @@ func (n *Node) announceAll(ctx context.Context) error {
 	}
 	n.announcing.mu.Unlock()
 	settled := false
+	looked := time.Now()
 	for sleep(ctx, standEvery) {
 		_, known := n.dht.Size()
 		first := !settled && known && time.Since(n.started) >= standSettles
 		settled = settled || first
 		n.restand(ctx, first)
+		if now := time.Now(); settled && now.Sub(looked) >= rareLook {
+			looked = now
+			n.tellRare(ctx, now)
+		}
 	}
 	return nil
 }
@@ -168,11 +191,85 @@ func (n *Node) keysOf(c *store.Content, h dht.Holder) []content.Hash {
 // headKeys returns the keys under which a content itself and its names are announced.
 func (n *Node) headKeys(c *store.Content, h dht.Holder) []content.Hash {
 	h.Publisher = n.publishes(c.ID())
-	keys := h.Keys(content.Hash(c.ID()))
+	keys := n.withRare(h.Keys(content.Hash(c.ID())), content.Hash(c.ID()))
 	for _, r := range n.catalogue.of(c.ID()) {
 		keys = append(keys, n.keysOfName(r.Name, h)...)
 	}
 	return keys
+}
+
+// withRare adds a plain key to those under which it is announced, if it is rare.
+func (n *Node) withRare(keys []content.Hash, plain content.Hash) []content.Hash {
+	if n.announcing.rare[plain].told && !slices.Contains(keys, plain) {
+		return append(keys, plain)
+	}
+	return keys
+}
+
+// tellRare looks up some of the plain keys that this node leaves to others to tell,
+// and tells those that few others do.
+func (n *Node) tellRare(ctx context.Context, now time.Time) {
+	for _, key := range n.dueRare(now) {
+		others := n.countProviders(ctx, key)
+		if ctx.Err() != nil {
+			return
+		}
+		n.announcing.mu.Lock()
+		if k, ok := n.announcing.rare[key]; ok {
+			tell := dht.Rare(others, k.told)
+			switch {
+			case tell && !k.told:
+				n.announce(key)
+			case !tell && k.told:
+				n.unannounce([]content.Hash{key})
+			}
+			n.announcing.rare[key] = rareKey{told: tell, next: now.Add(rareEvery)}
+		}
+		n.announcing.mu.Unlock()
+	}
+}
+
+// dueRare returns some of the keys that are to be looked up now. New ones are given
+// a time of their own within the next round: of many who bring a content at once
+// a few look first, and the others find them.
+func (n *Node) dueRare(now time.Time) (due []content.Hash) {
+	n.announcing.mu.Lock()
+	defer n.announcing.mu.Unlock()
+	left := make(map[content.Hash]rareKey)
+	note := func(key content.Hash, publisher bool) {
+		h := n.announcing.holder
+		if h.Publisher = publisher; h.Plain(key) {
+			return
+		}
+		k, ok := n.announcing.rare[key]
+		if !ok {
+			k.next = now.Add(rand.N(rareEvery))
+		}
+		if _, seen := left[key]; !seen && len(due) < rareAtOnce && !k.next.After(now) {
+			due = append(due, key)
+		}
+		left[key] = k
+	}
+	for _, c := range n.store.List() {
+		note(content.Hash(c.ID()), n.publishes(c.ID()))
+		for _, r := range n.catalogue.of(c.ID()) {
+			note(content.NameKey(r.Name), n.publishesName(r.Name))
+		}
+	}
+	n.announcing.rare = left
+	return due
+}
+
+// countProviders returns how many others the DHT names for a key, as far as matters.
+func (n *Node) countProviders(ctx context.Context, key content.Hash) (others int) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	for range n.dht.Find(ctx, key) {
+		if others++; others == dht.Enough(true) {
+			break
+		}
+	}
+	return others
 }
 
 // tellsChunk reports whether a chunk of a content that is here is announced.
@@ -182,8 +279,12 @@ func tellsChunk(chunk content.Hash, h dht.Holder, publisher bool) bool {
 }
 
 func (n *Node) keysOfName(name string, h dht.Holder) []content.Hash {
-	h.Publisher = slices.ContainsFunc(n.catalogue.named(name), n.signed)
-	return h.Keys(content.NameKey(name))
+	h.Publisher = n.publishesName(name)
+	return n.withRare(h.Keys(content.NameKey(name)), content.NameKey(name))
+}
+
+func (n *Node) publishesName(name string) bool {
+	return slices.ContainsFunc(n.catalogue.named(name), n.signed)
 }
 
 // everyKey returns all keys under which a content or name may be announced.

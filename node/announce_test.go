@@ -2,10 +2,13 @@ package node
 
 import (
 	"context"
+	"iter"
 	"maps"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	"go.uber.org/zap"
@@ -22,6 +25,18 @@ type noticeBoard struct {
 
 	mu   sync.Mutex
 	keys map[content.Hash]bool
+
+	others int // providers of every key
+}
+
+func (b *noticeBoard) Find(context.Context, content.Hash) iter.Seq[peer.AddrInfo] {
+	return func(yield func(peer.AddrInfo) bool) {
+		for i := range b.others {
+			if !yield(peer.AddrInfo{ID: peer.ID(strconv.Itoa(i))}) {
+				return
+			}
+		}
+	}
 }
 
 func (b *noticeBoard) Size() (int, bool) { return b.size, b.size > 0 }
@@ -108,6 +123,25 @@ func TestAnnouncementsFollowTheStanding(t *testing.T) {
 	board.size = 2_000_000_000
 	n.restand(t.Context(), false)
 	check("very many nodes", dht.SiteKey(head, "branch"))
+	rare := func(others int, after time.Duration) {
+		board.others = others
+		n.tellRare(t.Context(), time.Now().Add(after))
+	}
+	rare(0, 0)
+	check("looks up nothing at once", dht.SiteKey(head, "branch"))
+	rare(8, rareEvery)
+	check("8 others tell", dht.SiteKey(head, "branch"))
+	rare(7, rareEvery+time.Minute)
+	check("looks again only after a while", dht.SiteKey(head, "branch"))
+	rare(7, 3*rareEvery)
+	check("7 others tell", head, dht.SiteKey(head, "branch"))
+	n.restand(t.Context(), true)
+	check("7 others tell, all anew", head, dht.SiteKey(head, "branch"))
+	rare(63, 5*rareEvery)
+	check("63 others tell", head, dht.SiteKey(head, "branch"))
+	rare(64, 7*rareEvery)
+	check("64 others tell", dht.SiteKey(head, "branch"))
+
 	board.size = 500
 	n.restand(t.Context(), false)
 	check("few nodes", head, dht.SiteKey(head, "branch"), chunk)

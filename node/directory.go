@@ -45,10 +45,10 @@ type noDHT struct{}
 func (noDHT) Find(context.Context, content.Hash) iter.Seq[peer.AddrInfo] {
 	return func(func(peer.AddrInfo) bool) {}
 }
-func (noDHT) Announce(...content.Hash) error               { return nil }
-func (noDHT) Withdraw(...content.Hash) error               { return nil }
-func (noDHT) Run(context.Context) error                    { return nil }
-func (noDHT) Refresh(context.Context) error                { return nil }
+func (noDHT) Announce(...content.Hash) error { return nil }
+func (noDHT) Withdraw(...content.Hash) error { return nil }
+func (noDHT) Run(context.Context) error      { return nil }
+func (noDHT) Refresh(context.Context) error  { return nil }
 func (noDHT) Retain(context.Context, func(content.Hash) bool) error {
 	return nil
 }

@@ -20,6 +20,9 @@
 //	region   one delegate of each of its sites             100
 //	site     every holder there                            100
 //
+// Of a content that few hold the lot may take nobody. So whoever finds fewer than
+// eight others under a plain key tells it too, until there are 64.
+//
 // Find walks towards the servers nearest to a key and yields whoever they name.
 // What it yields is a hint: a record is neither signed nor checked, and its
 // addresses may be old.

@@ -86,6 +86,27 @@ func (h Holder) Plain(key content.Hash) bool {
 	return lot(h.Peer, key) < share
 }
 
+// A plain key with fewer than rareBelow other providers is announced by whoever
+// notices, and then until there are as many as commonFrom.
+const (
+	rareBelow  = 8
+	commonFrom = 64
+)
+
+// Rare reports whether a holder announces the plain key though Plain says no: few
+// others do. A content that few sites hold would have no provider there once its
+// publisher is gone. told says that the holder does already; others need not be
+// counted further than Enough.
+func Rare(others int, told bool) bool { return others < Enough(told) }
+
+// Enough returns from how many other providers on a key isn't rare.
+func Enough(told bool) int {
+	if told {
+		return commonFrom
+	}
+	return rareBelow
+}
+
 // Speaks reports whether this node tells of single chunks too: it is a publisher,
 // or speaks for its site or for itself.
 func (h Holder) Speaks() bool {
