@@ -58,6 +58,15 @@ func (w *town) alive() (out []*person) {
 	return out
 }
 
+// How long somebody may wait after a fault. A carrier that says nothing more is missed
+// after silence, or its chunks after firstStall; whoever takes over proposes starvedAgain
+// (node/flow) after it did last, and may wait for a neighbour that froze. When another
+// fault comes upon that one, the same once more.
+const (
+	oneFault   = 5 * time.Second
+	manyFaults = 10 * time.Second
+)
+
 // Faults that may come over a town. Each is undone in time, but for who is dead.
 var faults = []struct {
 	name string
@@ -179,12 +188,16 @@ func (w *town) watch() {
 }
 
 // judge lets time pass until all is over, and looks at what it took. What may cross
-// the WAN again is what was on its way at each fault.
-func (w *town) judge(calm time.Duration) {
+// the WAN again is what was on its way at each fault. Nobody waits for longer than wait,
+// from a fault on.
+func (w *town) judge(calm, wait time.Duration) {
 	w.watch()
 	over := false
 	w.after(calm, func() { over = true })
 	w.live(10*time.Minute, func() bool { return over && w.settled() && !w.apart() && !w.cut })
+	if w.gap > wait {
+		w.t.Errorf("seed %d: %s waited for %v, want at most %v", w.seed, w.which, w.gap, wait)
+	}
 	for i, g := range w.goods {
 		most := 1.03 + float64(g.spare)/float64(g.total)
 		w.t.Logf("seed %d: content %d of %d chunks: %v, %.3f copies, at most %.3f, gap %v %s", w.seed, i, len(g.chunks), time.Since(w.start).Round(time.Millisecond), w.copies(i), most, w.gap, w.which)
@@ -209,7 +222,7 @@ func TestTownOutlivesAFault(t *testing.T) {
 					w.logf("%s", fault.name)
 					fault.do(w)
 				})
-				w.judge(7 * time.Second)
+				w.judge(7*time.Second, oneFault)
 			})
 		})
 	}
@@ -226,16 +239,20 @@ func TestTownOutlivesWhateverComes(t *testing.T) {
 				fault.do(w)
 			})
 		}
-		w.judge(17 * time.Second)
+		w.judge(17*time.Second, manyFaults)
 	})
 }
 
-// Members that have just begun know nobody yet, and each is its own planner.
+// Members that have just begun know nobody yet, and each is its own planner; then they
+// know some, and have others for planners. What is begun twice by that is told when they
+// move to one plan: of 600 towns, in which all want it within 100 ms and agree within
+// 1 s, 16 brought more than 1.03 copies, the worst 1.12 of 26 chunks; the mean is 1.003.
 func TestTownThatJustBegan(t *testing.T) {
 	eachTown(t, 10, func(w *town) {
 		knows := w.some(time.Second)
 		w.begin(4+w.rng.IntN(6), 1, knows, 100*time.Millisecond)
-		w.judge(3 * time.Second)
+		w.goods[0].spare = 4 * townChunk
+		w.judge(3*time.Second, time.Second)
 	})
 }
 
@@ -257,7 +274,7 @@ func TestTownOutlivesLiars(t *testing.T) {
 						g.spare = int64(len(w.people)-1) * g.total
 					}
 				}
-				w.judge(3 * time.Second)
+				w.judge(3*time.Second, manyFaults)
 			})
 		})
 	}

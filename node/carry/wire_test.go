@@ -2,8 +2,9 @@ package carry
 
 import (
 	"bytes"
+	"fmt"
+	"hash/fnv"
 	"io"
-	"math/rand/v2"
 	"os"
 	"sync"
 	"time"
@@ -32,7 +33,9 @@ type letter struct {
 func newWire(a, b *person) (here, there *wire) {
 	lag := time.Duration(0)
 	if a != b {
-		lag = a.town.lans/4 + time.Duration(rand.Int64N(int64(a.town.lans)))
+		h := fnv.New64a()
+		fmt.Fprint(h, a.town.seed, a.id, b.id)
+		lag = a.town.lans/4 + time.Duration(h.Sum64()%uint64(a.town.lans))
 	}
 	here = &wire{own: a, other: b, lag: lag, news: make(chan struct{})}
 	there = &wire{own: b, other: a, lag: lag, far: here, news: make(chan struct{})}

@@ -262,6 +262,7 @@ type person struct {
 		Serve(peer.ID, Line)
 		Forget(peer.ID)
 	}
+	knows   time.Time // from when on it knows all who are there
 	fetches []*fetch
 	up      *pipe
 
@@ -295,22 +296,27 @@ func (w *town) move(name string, l lie, knows time.Duration) *person {
 	w.group.Go(func() { _ = planner.Run(p.ctx) })
 	w.people = append(w.people, p)
 	p.view = []peer.ID{p.id}
-	w.look(p, knows)
+	p.knows = time.Now().Add(knows)
+	w.look(p, knows/2, 2)
+	w.look(p, knows, 1)
 	for _, o := range w.people {
 		if o != p {
-			w.look(o, w.some(300*time.Millisecond))
+			w.look(o, w.some(300*time.Millisecond), 1)
 		}
 	}
 	w.after(w.some(50*time.Millisecond), w.meet)
 	return p
 }
 
-// look has p see who is there, after a while.
-func (w *town) look(p *person, after time.Duration) {
+// look has p see who is there, after a while: all, or each of so many one.
+func (w *town) look(p *person, after time.Duration, oneOf int) {
 	w.after(after, func() {
+		if oneOf == 1 && time.Now().Before(p.knows) {
+			return
+		}
 		var view []peer.ID
 		for _, o := range w.people {
-			if !o.dead && o.half.Load() == p.half.Load() && len(view) < site.Seats {
+			if !o.dead && o.half.Load() == p.half.Load() && len(view) < site.Seats && (o == p || w.rng.IntN(oneOf) == 0) {
 				view = append(view, o.id)
 			}
 		}
@@ -351,7 +357,7 @@ func (w *town) kill(p *person) {
 	p.mu.Unlock()
 	w.lose(p)
 	for _, o := range w.people {
-		w.look(o, w.some(50*time.Millisecond))
+		w.look(o, w.some(50*time.Millisecond), 1)
 	}
 }
 
@@ -386,7 +392,7 @@ func (w *town) split(half int64, what string, people ...*person) {
 		p.noWAN = false
 	}
 	for _, o := range w.people {
-		w.look(o, noticed) // unless it waits for one of them before
+		w.look(o, noticed, 1) // unless it waits for one of them before
 	}
 	w.after(noticed, func() {
 		for _, p := range people {
@@ -420,7 +426,7 @@ func (w *town) heal() {
 			l.stir()
 		}
 		p.mu.Unlock()
-		w.look(p, w.some(300*time.Millisecond))
+		w.look(p, w.some(300*time.Millisecond), 1)
 	}
 	w.after(w.some(100*time.Millisecond), w.meet)
 	w.kick()
