@@ -49,6 +49,9 @@ type rareKey struct {
 
 // stand returns what the standing is by what is known now. What is estimated stays
 // as it was, unless it is off by a fifth: keys would come and go with it.
+// The DHT's size is taken for the enterprise's, as every node serves unless it is
+// configured not to: with few servers among many nodes, plain keys would have as many
+// times more providers.
 func (n *Node) stand(was dht.Holder) dht.Holder {
 	here, _ := n.site.Site()
 	h := dht.Holder{
