@@ -29,6 +29,8 @@ const (
 	// MaxGrants is how many chunks one member carries at most: a second of a link of
 	// 1 Gbit/s, and a little.
 	MaxGrants = 128
+	// maxMoves bounds how often the silence after which a chunk is taken over doubles.
+	maxMoves = 5
 	// maxMeet is how many members one that joins is told of.
 	maxMeet = 16
 
@@ -85,7 +87,8 @@ type Plan struct {
 	byID    map[peer.ID]*member
 	holders []uint16 // per chunk
 	carried map[int]*member
-	vacant  int // chunks that nobody has or carries
+	moves   map[int]int // how often a chunk was taken over
+	vacant  int         // chunks that nobody has or carries
 	orders  []Order
 }
 
@@ -106,6 +109,8 @@ type member struct {
 	// What it says of its progress; bytes is negative until it does.
 	bytes, left int64
 	moved       time.Time // the last time that bytes grew, or that it got something to carry
+	brought     time.Time // the last time that bytes grew
+	took        time.Time // the last time that it took something over
 	rate        rate
 	lacks       map[int]struct{} // chunks that it was granted and gave back
 
@@ -114,7 +119,7 @@ type member struct {
 
 // NewPlan returns a plan that nobody has joined.
 func NewPlan() *Plan {
-	return &Plan{byID: make(map[peer.ID]*member), carried: make(map[int]*member)}
+	return &Plan{byID: make(map[peer.ID]*member), carried: make(map[int]*member), moves: make(map[int]int)}
 }
 
 // Join lets a member take part. One that joined before begins anew.
@@ -183,6 +188,7 @@ func (p *Plan) hold(m *member, chunks *roaring.Bitmap) {
 		}
 		m.has.Add(i)
 		m.met = true
+		delete(p.moves, int(i))
 		if m.believed() {
 			if p.open(int(i)) {
 				p.vacant--
@@ -285,10 +291,12 @@ func (p *Plan) carriers() (n int) {
 }
 
 // takeOver gives m a chunk of one that has stalled, or that needs far longer. One that
-// has stalled itself does no better: while a site's link is down all have, and what they
-// took from each other would cross it twice when it is back.
+// has stalled itself does no better, nor does one that took something and has brought
+// nothing since; and a chunk that changed hands in vain waits longer the next time. For
+// while a site's link is down all have stalled, and what they took from each other would
+// cross it twice when it is back.
 func (p *Plan) takeOver(now time.Time, m *member) (chunk int, ok bool) {
-	if m.stalled(now) {
+	if m.stalled(now) || len(m.grants) > 0 && m.took.After(m.brought) {
 		return 0, false
 	}
 	var from *member
@@ -298,7 +306,12 @@ func (p *Plan) takeOver(now time.Time, m *member) (chunk int, ok bool) {
 			continue
 		}
 		wait := o.eta(now)
-		if !o.stalled(now) && wait < slowSlack*m.next()+slowLeast {
+		switch {
+		case !o.stalled(now):
+			if wait < slowSlack*m.next()+slowLeast {
+				continue
+			}
+		case now.Sub(o.moved) < Stall<<min(p.moves[p.last(o, m)], maxMoves):
 			continue
 		}
 		if from == nil || wait > worst {
@@ -312,6 +325,8 @@ func (p *Plan) takeOver(now time.Time, m *member) (chunk int, ok bool) {
 	p.ungrant(chunk)
 	p.order(Order{To: from.id, Revoke: []int{chunk}})
 	p.grant(now, m, chunk)
+	p.moves[chunk]++
+	m.took = now
 	return chunk, true
 }
 
@@ -338,7 +353,7 @@ func (p *Plan) Progress(now time.Time, id peer.ID, bytes, left int64) {
 	}
 	if bytes > m.bytes {
 		m.rate.add(m.moved, now, bytes-m.bytes)
-		m.bytes, m.moved, m.met = bytes, now, true
+		m.bytes, m.moved, m.brought, m.met = bytes, now, now, true
 	}
 	m.left = left
 	p.staff(now)

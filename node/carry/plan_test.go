@@ -167,10 +167,29 @@ func TestOutageMovesNothingAround(t *testing.T) {
 			t.Errorf("moved: %+v", o)
 		}
 	}
+	// One that has nothing to do tries, but with one of them, and it becomes rarer.
+	p.join("d", 30)
+	if !p.byID["d"].carrier {
+		t.Fatal("nobody carries in place of those that have stalled")
+	}
+	p.Ready()
+	moves := 0
+	for range 40 {
+		p.after(250 * time.Millisecond)
+		for _, id := range []peer.ID{"a", "b", "c", "d"} {
+			p.Propose(p.now, id, 5, nil, false)
+		}
+	}
+	for _, o := range p.Ready() {
+		moves += len(o.Revoke)
+	}
+	if moves != 1 {
+		t.Errorf("%d chunks were moved", moves)
+	}
 	// The first one for which it is over takes from those that are silent still.
 	p.Progress(p.now, "b", 0, 2<<20)
 	p.Progress(p.now, "b", 64<<10, 2<<20)
-	p.grants("b", 1, nil, 1)
+	p.grants("b", 1, nil, 0) // d has the other one
 }
 
 // A member that says it has what it doesn't give holds nobody up for ever.
