@@ -48,6 +48,7 @@
 //
 // Which chunk is wanted most, whom to ask for it and how long to wait is node/flow's.
 // Who is at the site and who plans is discovery/site's. A planner that lies can have
-// a content brought twice, or hold it up until its members take it for dead: bytes
-// are checked against hashes by whoever gets them, as always.
+// a content brought twice, or hold it up for the 10 s after which a member that had no
+// answer brings what it lacks itself: bytes are checked against hashes by whoever gets
+// them, as always.
 package carry

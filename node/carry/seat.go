@@ -24,6 +24,11 @@ const (
 	// after one that failed.
 	openWithin = time.Second
 	lookAgain  = 200 * time.Millisecond
+	// answerWithin is how long a planner that is alive may leave a proposal without an
+	// answer, or whoever joins without a word on who carries; one that did isn't asked
+	// for restFor. Many times what a busy one
+	// needs: whoever has no planner brings all by itself.
+	answerWithin = 10 * time.Second
 )
 
 // A Member takes what a planner says. Its methods don't block.
@@ -71,7 +76,9 @@ type Seat struct {
 	mu       sync.Mutex
 	talk     *talk // nil while there is no planner
 	carrying map[int]struct{}
-	done     bool // all is here
+	done     bool      // all is here
+	asked    time.Time // since when a proposal, or who joined, waits for an answer; zero if none does
+	proposes bool      // it is a proposal
 }
 
 // NewSeat returns a seat. It works while Run does.
@@ -82,11 +89,22 @@ func NewSeat(cfg SeatConfig) *Seat {
 // Run keeps this node in the plan until ctx ends, or all is here and the planner knows.
 func (s *Seat) Run(ctx context.Context) error {
 	since, alone := time.Now(), false
+	var mute peer.ID // it answered nothing
+	var rests time.Time
 	for ctx.Err() == nil {
 		changed := s.cfg.Site.Changed()
 		p, ok := s.cfg.Site.Planner(s.cfg.Content)
-		if ok && s.sit(ctx, p) {
-			since, alone = time.Now(), false
+		if ok && (p != mute || !time.Now().Before(rests)) {
+			met, err := s.sit(ctx, p)
+			if met {
+				alone = false
+			}
+			if met && !errors.Is(err, errMute) {
+				since = time.Now()
+			} else if met {
+				mute, rests = p, time.Now().Add(restFor)
+				s.cfg.Log.Warn("planner answers nothing", zap.Stringer("peer", p), zap.Stringer("content", s.cfg.Content))
+			}
 		}
 		if s.isDone() {
 			break // it would begin anew
@@ -106,8 +124,8 @@ func (s *Seat) Run(ctx context.Context) error {
 }
 
 // sit takes part in the plan at p, until the line ends or somebody else is in
-// charge. It reports whether the planner was there.
-func (s *Seat) sit(ctx context.Context, p peer.ID) bool {
+// charge. It reports whether the planner was there; the error is errMute if that was all.
+func (s *Seat) sit(ctx context.Context, p peer.ID) (met bool, err error) {
 	opening, cancel := context.WithTimeout(ctx, openWithin)
 	defer cancel()
 	l, err := s.cfg.Site.Open(opening, p)
@@ -116,7 +134,7 @@ func (s *Seat) sit(ctx context.Context, p peer.ID) bool {
 		if ctx.Err() == nil && late(err) {
 			s.cfg.Site.Missed(p)
 		}
-		return false
+		return false, err
 	}
 	t := newTalk(l, p)
 	var end sync.WaitGroup
@@ -126,7 +144,6 @@ func (s *Seat) sit(ctx context.Context, p peer.ID) bool {
 	defer s.stand(t)
 	end.Go(t.write)
 	end.Go(func() { s.watch(ctx, t) })
-	met := false
 	for {
 		m, err := t.read()
 		if err != nil {
@@ -134,7 +151,7 @@ func (s *Seat) sit(ctx context.Context, p peer.ID) bool {
 				s.cfg.Log.Info("planner is silent", zap.Stringer("peer", p), zap.Stringer("content", s.cfg.Content))
 				s.cfg.Site.Missed(p)
 			}
-			return met
+			return met, err
 		}
 		if !met {
 			met = true
@@ -142,9 +159,24 @@ func (s *Seat) sit(ctx context.Context, p peer.ID) bool {
 		}
 		if !s.take(m) {
 			s.cfg.Log.Warn("planner breaks the protocol", zap.Stringer("peer", p), zap.Uint8("kind", m.kind))
-			return met
+			return met, ErrProtocol
+		}
+		if s.waits() > answerWithin {
+			return met, errMute
 		}
 	}
+}
+
+var errMute = errors.New("it answers nothing")
+
+// waits returns for how long this node has had no answer.
+func (s *Seat) waits() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asked.IsZero() {
+		return 0
+	}
+	return time.Since(s.asked)
 }
 
 // late reports whether something took too long, and not that it was refused or ended.
@@ -160,7 +192,7 @@ func (s *Seat) join(t *talk) {
 	j := s.cfg.Joining()
 	j.Carrying = slices.Sorted(maps.Keys(s.carrying))
 	t.say(&message{kind: kindJoin, content: s.cfg.Content, joining: j})
-	s.talk = t
+	s.talk, s.asked, s.proposes = t, time.Now(), false
 }
 
 func (s *Seat) stand(t *talk) {
@@ -202,8 +234,10 @@ func (s *Seat) take(m *message) bool {
 	member := s.cfg.Member
 	switch m.kind {
 	case kindCrew:
+		s.answered(false)
 		member.Crew(m.crew)
 	case kindAnswer:
+		s.answered(true)
 		s.carries(m.chunks, true)
 		member.Answered(m.chunks, m.taken)
 	case kindFree:
@@ -218,6 +252,16 @@ func (s *Seat) take(m *message) bool {
 		return false
 	}
 	return true
+}
+
+// answered notes that the planner answered a proposal, or told whoever joined who
+// carries.
+func (s *Seat) answered(proposal bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if proposal || !s.proposes {
+		s.asked, s.proposes = time.Time{}, false
+	}
 }
 
 func (s *Seat) carries(chunks []int, does bool) {
@@ -259,6 +303,9 @@ func (s *Seat) Has(has *roaring.Bitmap) {
 // planner is lost: then Member.Seated is. It insists on chunks that others have, and
 // that don't come from them.
 func (s *Seat) Propose(n int, chunks []int, insist bool) {
+	s.mu.Lock()
+	s.asked, s.proposes = time.Now(), true
+	s.mu.Unlock()
 	s.say(&message{kind: kindPropose, n: n, chunks: chunks, insist: insist})
 }
 

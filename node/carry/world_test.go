@@ -281,6 +281,7 @@ const (
 	spoils       // it says that it has all, and gives other bytes
 	hoards       // it wants to carry all, and fetches nothing
 	grantsTo     // as a planner it grants everybody everything
+	answers      // as a planner it answers nothing
 )
 
 // move lets somebody come to the site. It knows its delegates after so long.
@@ -290,8 +291,11 @@ func (w *town) move(name string, l lie, knows time.Duration) *person {
 	p.up = &pipe{town: w, rate: 100e6}
 	planner := NewPlanner(zap.NewNop())
 	p.planner = planner
-	if l == grantsTo {
+	switch l {
+	case grantsTo:
 		p.planner = &generous{ctx: p.ctx, town: w}
+	case answers:
+		p.planner = mute{}
 	}
 	w.group.Go(func() { _ = planner.Run(p.ctx) })
 	w.people = append(w.people, p)
@@ -510,6 +514,22 @@ func (g *generous) Serve(id peer.ID, l Line) {
 	g.mu.Unlock()
 	p.Serve(id, l)
 }
+
+// mute is a planner that says it is alive, and nothing else.
+type mute struct{}
+
+func (mute) Serve(id peer.ID, l Line) {
+	t := newTalk(l, id)
+	defer t.close()
+	go t.write()
+	for {
+		if _, err := t.read(); err != nil {
+			return
+		}
+	}
+}
+
+func (mute) Forget(peer.ID) {}
 
 func (g *generous) Forget(id peer.ID) {
 	g.mu.Lock()
