@@ -116,15 +116,20 @@ func (n *Node) published(id content.ID, p peer.ID) bool {
 // were given, so that they have something to pass on to each other, unless policy
 // forbids that they do. Config.Courtesy, which would have a site wait until another one
 // passes a chunk on, is off: two branches then take a twentieth longer, for a fifth less
-// of the publisher's uplink (testnet/bench).
+// of the publisher's uplink (testnet/bench). Neighbours pass chunks on at once, so they
+// do wait for each other.
 func (n *Node) uploads() exchange.Config {
-	if !n.identity.Credential().Roles.Has(trust.Publisher) || n.cfg.WAN != WANMesh {
+	if !n.identity.Credential().Roles.Has(trust.Publisher) {
 		return exchange.Config{}
 	}
-	return exchange.Config{Site: func(p peer.ID) string {
-		if c, ok := n.admission.Of(p); ok && n.link(p) == bandwidth.WAN {
-			return c.Site
+	c := exchange.Config{Near: func(p peer.ID) bool { return n.link(p) == bandwidth.LAN }}
+	if n.cfg.WAN == WANMesh {
+		c.Site = func(p peer.ID) string {
+			if c, ok := n.admission.Of(p); ok && n.link(p) == bandwidth.WAN {
+				return c.Site
+			}
+			return ""
 		}
-		return ""
-	}}
+	}
+	return c
 }

@@ -14,6 +14,12 @@ import (
 // of a content of 10,000 chunks a site takes 2 kB, the chunks 400 kB.
 const maxGiven = 64
 
+// nearPause is for how long a chunk that went to one neighbour is left to be had there.
+// It is longer than a request waits behind the rest, which with eight peers at 250 Mbit/s
+// is about a second: what was asked for before it was given shall not be given again.
+// Whoever asks later gets it.
+const nearPause = 5 * time.Second
+
 // given remembers which chunks went to which other sites, so that each goes to one of
 // them first and the sites have something to pass on to each other: a publisher's
 // uplink then carries a content about once, and not once for each site. It has no lock
@@ -110,26 +116,42 @@ func (g *given) makeRoom() {
 // A courtesy holds servers to given. A nil one holds them to nothing.
 type courtesy struct {
 	site func(peer.ID) string
+	near func(peer.ID) bool
 
 	mu    sync.Mutex
-	given *given
+	given *given // to sites
+	peers *given // to neighbours
 }
 
 func newCourtesy(c Config) *courtesy {
-	if c.Site == nil {
+	if c.Site == nil && c.Near == nil {
 		return nil
 	}
-	return &courtesy{site: c.Site, given: newGiven(c.Courtesy)}
+	return &courtesy{site: c.Site, near: c.Near, given: newGiven(c.Courtesy), peers: newGiven(nearPause)}
+}
+
+// of returns what is remembered for p, and by which name; nil if nothing is.
+func (y *courtesy) of(p peer.ID) (g *given, name string) {
+	if y.site != nil {
+		if name = y.site(p); name != "" {
+			return y.given, name
+		}
+	}
+	if y.near != nil && y.near(p) {
+		return y.peers, string(p)
+	}
+	return nil, ""
 }
 
 // choose returns which of the requests of p that wait comes first, and whether it is to
-// be answered busy. They are in the order asked; there is one at least.
-func (y *courtesy) choose(p peer.ID, requests []*job) (first int, busy bool) {
+// be answered busy: a neighbour's only while others want something, too. They are in
+// the order asked; there is one at least.
+func (y *courtesy) choose(p peer.ID, requests []*job, others func() bool) (first int, busy bool) {
 	if y == nil || requests[0].worker.(*sending).holding != nil { // it has begun
 		return 0, false
 	}
-	site := y.site(p)
-	if site == "" {
+	g, name := y.of(p)
+	if g == nil {
 		return 0, false
 	}
 	y.mu.Lock()
@@ -137,7 +159,7 @@ func (y *courtesy) choose(p peer.ID, requests []*job) (first int, busy bool) {
 	least := -1
 	for i, j := range requests {
 		a := j.worker.(*sending).ask
-		if n := y.given.others(site, a.content, a.chunk); least < 0 || n < least {
+		if n := g.others(name, a.content, a.chunk); least < 0 || n < least {
 			first, least = i, n
 		}
 		if least == 0 {
@@ -145,7 +167,7 @@ func (y *courtesy) choose(p peer.ID, requests []*job) (first int, busy bool) {
 		}
 	}
 	a := requests[first].worker.(*sending).ask
-	return first, y.given.elsewhere(time.Now(), site, a.content, a.chunk)
+	return first, g.elsewhere(time.Now(), name, a.content, a.chunk) && (g == y.given || others())
 }
 
 // gave notes that some of a chunk was sent to p.
@@ -153,9 +175,9 @@ func (y *courtesy) gave(p peer.ID, a ask) {
 	if y == nil {
 		return
 	}
-	if site := y.site(p); site != "" {
+	if g, name := y.of(p); g != nil {
 		y.mu.Lock()
 		defer y.mu.Unlock()
-		y.given.give(time.Now(), site, a.content, a.chunk)
+		g.give(time.Now(), name, a.content, a.chunk)
 	}
 }

@@ -151,3 +151,62 @@ func TestChunksGoToOneSiteFirst(t *testing.T) {
 		t.Errorf("this site got %v, want all in the order asked", own.came)
 	}
 }
+
+// While others want something, a chunk goes to one neighbour, and the next gets what
+// nobody was given.
+func TestChunksGoToOneNeighbourFirst(t *testing.T) {
+	const chunks, held = 8, 7
+	h := newHolding(t, chunks*64*kib, 4*kib)
+	begun, gate := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	h.before = func(chunk, _ int) {
+		if chunk == held {
+			once.Do(func() { close(begun) })
+			<-gate
+		}
+	}
+	having := newHost(t)
+	newExchange(t, having, newMemory(h), Config{Near: func(peer.ID) bool { return true }})
+	get := func(want ...int) *orders {
+		t.Helper()
+		at := newHost(t)
+		connect(t, at, having)
+		s := open(t, newExchange(t, at, newMemory(), Config{}), having.ID())
+		o := &orders{}
+		for _, c := range want {
+			o.left.Add(1)
+			if _, err := s.Request(Request{Content: h.encoded.ID, Chunk: c, Want: All, Sink: orderSink{o, c}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return o
+	}
+	first := get(1)
+	first.left.Wait()
+	slow := get(held) // has its turn until the gate opens
+	<-begun
+	second := get(1, 5)
+	second.left.Wait()
+	close(gate)
+	slow.left.Wait()
+	if !slices.Equal(second.came, []int{5}) || !slices.Equal(second.busy, []int{1}) {
+		t.Errorf("got %v, and %v busy; want 5, which nobody was given, and 1 to be had elsewhere", second.came, second.busy)
+	}
+}
+
+// Who is alone in asking gets all, and so does who was given it before.
+func TestNeighbourAloneGetsAll(t *testing.T) {
+	y := newCourtesy(Config{Near: func(p peer.ID) bool { return p != "far" }})
+	id := content.ID{1}
+	y.gave("a", ask{content: id, chunk: 1})
+	for _, c := range []struct {
+		peer   peer.ID
+		others bool
+		busy   bool
+	}{{"b", true, true}, {"b", false, false}, {"a", true, false}, {"far", true, false}} {
+		jobs := []*job{{worker: &sending{ask: ask{content: id, chunk: 1}}}}
+		if _, busy := y.choose(c.peer, jobs, func() bool { return c.others }); busy != c.busy {
+			t.Errorf("chunk for %s while others ask: %t: busy %t, want %t", c.peer, c.others, busy, c.busy)
+		}
+	}
+}

@@ -129,7 +129,9 @@
 // that they have something for each other: of what a peer elsewhere asks for, chunks come
 // first that fewest other sites were given. With Config.Courtesy as well, what went to
 // another site just now is answered busy once nothing else is left, and is to be asked
-// for there (courtesy.go). It is a publisher's way to send a content about once.
+// for there (courtesy.go). It is a publisher's way to send a content about once. With
+// Config.Near it does the same among its neighbours: on a LAN the publisher's port would
+// carry a third more than once, and that is what all wait for (testnet/bench, LAN speed).
 //
 // Pacing, and credits from the receiver, are left to what is built on top: a request can
 // name as few blocks as wished.

@@ -96,6 +96,13 @@ type Config struct {
 	// there and to be told, so two to five seconds; a site that can't reach the other
 	// waits for so long. Default 0: not at all.
 	Courtesy time.Duration
+	// Near tells which peers are neighbours that reach each other, if this node is the one
+	// that has a content first: of what a neighbour asks for, chunks come first that
+	// fewest others were given. While others want something, one that another was given
+	// within five seconds is answered busy: it is to be had there. So this node's port
+	// carries a content about once. It is called for each chunk and must not block. Default: nil,
+	// all are answered in the order asked.
+	Near func(peer.ID) bool
 	// Held is how many received blocks of a stream may wait to be released before
 	// reading stops; default 32: 2 MiB of usual blocks, enough to keep four cores
 	// hashing.

@@ -93,6 +93,13 @@ func (b *berth) wrote(bytes int, whole bool) bool {
 	return b.take()
 }
 
+// wanted reports whether more than one are sent something, or wait for it.
+func (u *upload) wanted() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.turns.waiting)+len(u.turns.serving) > 1
+}
+
 // rest gives the turn up: there is nothing to be sent.
 func (b *berth) rest() {
 	u := b.upload

@@ -154,7 +154,7 @@ func (s *server) first() *job {
 func (s *server) courteous() *job {
 	for len(s.queue[requestJob]) > 0 {
 		q := s.queue[requestJob]
-		i, busy := s.x.courtesy.choose(s.peer, q)
+		i, busy := s.x.courtesy.choose(s.peer, q, s.x.upload.wanted)
 		j := q[i]
 		if !busy {
 			copy(q[1:], q[:i])

@@ -103,7 +103,7 @@ func (c *core) lacking(i int) int64 {
 // pick returns the chunk to ask s for.
 func (c *core) pick(s *source, now time.Time) (int, bool) {
 	for _, i := range c.order.first {
-		if c.order.chunks[i].level != noLevel && s.held.has(c.order.place[i]) && c.may(s, i) && c.suits(s, i, now) {
+		if c.order.chunks[i].level != noLevel && s.held.has(c.order.place[i]) && !s.leaves(i, now) && c.may(s, i) && c.suits(s, i, now) {
 			return i, true
 		}
 	}
@@ -136,10 +136,13 @@ func (c *core) pick(s *source, now time.Time) (int, bool) {
 			if !ok {
 				break
 			}
-			if i := int(c.order.at[p]); c.suits(s, i, now) {
+			from = p + 1
+			switch i := int(c.order.at[p]); {
+			case s.leaves(i, now):
+				left++ // there may be many of them
+			case c.suits(s, i, now):
 				return i, true
 			}
-			from = p + 1
 		}
 	}
 	return 0, false

@@ -452,6 +452,13 @@ func (c *core) tick(now time.Time) {
 			c.own(s, again)
 		}
 	}
+	for _, s := range c.sources {
+		for i := range s.passes {
+			if !s.leaves(i, now) {
+				delete(s.passes, i)
+			}
+		}
+	}
 	c.watch(now)
 	c.giveBack()
 	c.share.turns++

@@ -38,6 +38,9 @@ const (
 	// askElsewhere is how long a source at another site isn't asked for what it was too
 	// busy for.
 	askElsewhere = time.Second
+	// maxPassed is for how many chunks at once a neighbour may be too busy before it is
+	// asked for nothing for a while.
+	maxPassed = 64
 	// tellWithin is how long a flow waits for a neighbour to say what it has, before it
 	// proposes what the neighbour may have.
 	tellWithin = 300 * time.Millisecond
@@ -163,6 +166,9 @@ func (c *core) revoke(now time.Time, chunks []int) {
 // to others. It is asked for other ones, and somebody else may bring this one; false if
 // s is no such source.
 func (c *core) elsewhere(now time.Time, s *source, i int) bool {
+	if s.near() {
+		return c.passed(now, s, i)
+	}
 	if !c.restricted(s) {
 		return false
 	}
@@ -176,6 +182,27 @@ func (c *core) elsewhere(now time.Time, s *source, i int) bool {
 	}
 	c.decide(now, i, s.peer, Rest, discovery.QueueFull)
 	return true
+}
+
+// passed: a neighbour is too busy for a chunk, which it gave to another one just now. It
+// is asked for others, and still counts as one who has it: nobody shall bring it over
+// the WAN. It reports false for one that seems too busy for anything.
+func (c *core) passed(now time.Time, s *source, i int) bool {
+	if len(s.passes) >= maxPassed {
+		return false
+	}
+	if s.passes == nil {
+		s.passes = map[int]time.Time{}
+	}
+	s.passes[i] = now.Add(askElsewhere)
+	c.decide(now, i, s.peer, Rest, discovery.QueueFull)
+	return true
+}
+
+// leaves reports whether s leaves a chunk to others for now.
+func (s *source) leaves(i int, now time.Time) bool {
+	until, ok := s.passes[i]
+	return ok && now.Before(until)
 }
 
 // giveBack releases what this node can't bring: no source at another site has it any

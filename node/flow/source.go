@@ -91,13 +91,14 @@ type source struct {
 
 // A standing is what keeps a source from being asked.
 type standing struct {
-	gone     bool      // its connection ended
-	stalled  bool      // owes something, sends nothing
-	silent   time.Time // when it stalled last
-	failures int       // in a row
-	resting  time.Time // until then it is asked nothing
-	bad      int       // blocks and lists that were not what they should be
-	banned   time.Time // until then
+	gone     bool              // its connection ended
+	stalled  bool              // owes something, sends nothing
+	silent   time.Time         // when it stalled last
+	failures int               // in a row
+	resting  time.Time         // until then it is asked nothing
+	passes   map[int]time.Time // chunks that it leaves to others, until when
+	bad      int               // blocks and lists that were not what they should be
+	banned   time.Time         // until then
 }
 
 // A turn is what keeps dispatch from looking at a source again in vain.
