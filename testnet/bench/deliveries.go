@@ -85,7 +85,9 @@ func (r *round) samples(n int) (paths []string, err error) {
 // it cost to its table.
 func (r *round) compete(ctx context.Context, paths []string, best time.Duration, t trouble) error {
 	steps := []func() error{
-		func() error { return r.one(ctx, func() means { return &ours{f: r.f} }, &r.table, paths, best, t) },
+		func() error {
+			return r.one(ctx, func() means { return &ours{f: r.f, linked: r.scene.linked} }, &r.table, paths, best, t)
+		},
 	}
 	rivals, err := rivalsOf(r.scene.beside)
 	if err != nil {

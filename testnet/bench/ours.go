@@ -17,8 +17,9 @@ import (
 
 // ours delivers by p2pnode, as a user does: add at one node, get at the others.
 type ours struct {
-	f  *field
-	id string
+	f      *field
+	linked bool // get --link
+	id     string
 
 	mu   sync.Mutex
 	gone map[box.Node]fetched // by processes that were killed
@@ -31,7 +32,11 @@ func (o *ours) offer(ctx context.Context, path string) error {
 }
 
 func (o *ours) get(ctx context.Context, to box.Node, out string) error {
-	text, err := tell(ctx, to, "get", o.id, "-o", out, "--json")
+	verb := []string{"get", o.id, "-o", out, "--json"}
+	if o.linked {
+		verb = append(verb, "--link")
+	}
+	text, err := tell(ctx, to, verb...)
 	if err != nil {
 		return err
 	}

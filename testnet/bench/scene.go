@@ -25,6 +25,7 @@ type scene struct {
 	port         bandwidth.Rate // of every machine's port, both ways; 0: what the machine can
 	contents     int            // at once
 	spread       bool           // gets begin one after the other, until the wire's time is over
+	linked       bool           // nodes write one copy, as other means do
 	late         bool           // a third of the endpoints start when the others are done
 	down         time.Duration
 	kills        int
@@ -55,6 +56,7 @@ func (s *scene) flags(f *flag.FlagSet) {
 	f.DurationVar(&s.down, "down", 10*time.Second, "linkdown: how long the links are down")
 	f.IntVar(&s.kills, "kills", s.kills, "crash, carriers: how often one is killed")
 	if s.link.Rate == 0 {
+		f.BoolVar(&s.linked, "linked", false, "p2pnode links its own files (get --link) and writes no second copy, as where the file system shares blocks")
 		f.Func("port", "what each machine's port sends and takes at most, as in 1gbit", func(text string) error {
 			port, err := wan.Parse("rate=" + text)
 			s.port = port.Rate
