@@ -88,7 +88,7 @@ var keyTable = []setting{
 	{key: "hash.cores", kind: "SHARE", builtin: "50%", example: "1",
 		doc:   "how much of the processor hashing may take: a share, or a number of cores",
 		value: func(s *settings) pflag.Value { return coresValue{&s.node.Workers} }},
-	{key: "memory.limit", kind: "SIZE|SHARE", builtin: "72MiB; more if more is in use for long, up to 1/8 of the machine's or 128MiB", example: "256MiB",
+	{key: "memory.limit", kind: "SIZE|SHARE", builtin: "64MiB; more if more is in use for long, up to 1/8 of the machine's or 128MiB", example: "256MiB",
 		doc:   "how much memory the program tries to keep to: a size, a share of the machine's, or none for no limit",
 		value: func(s *settings) pflag.Value { return quotaFlag{&s.memory, &s.memoryShare} }},
 	{key: "priority", kind: "WORD", builtin: "low", example: "normal",

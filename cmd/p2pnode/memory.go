@@ -9,13 +9,13 @@ import (
 
 const (
 	// memoryUsual is what the Go runtime keeps to while little is in use. Some of that
-	// is never touched, and the program itself takes 34 MB: in all that are at most
-	// 95 MiB (testnet/bench crowd). Without it a heap of 50 MiB, most of it buffers
+	// is never touched, and the program itself takes 34 MB: in all that are less than
+	// 96 MiB (testnet/bench crowd). Without it a heap of 50 MiB, most of it buffers
 	// that nobody needs any more, would be collected at 100.
-	memoryUsual = 72 << 20
+	memoryUsual = 64 << 20
 	// memoryBeside is what the runtime takes beside the heap: the stacks of a thousand
 	// goroutines, and its own books.
-	memoryBeside = 24 << 20
+	memoryBeside = 16 << 20
 	memoryEvery  = 10 * time.Second
 )
 

@@ -10,10 +10,10 @@ func TestLimitOfMemoryFollowsWhatIsInUse(t *testing.T) {
 	for i, step := range []struct {
 		live, times, want int64
 	}{
-		{30, 10, 72}, {200, 5, 72}, {30, 1, 72}, // buffers for 50 s
-		{160, 5, 72}, {160, 1, 224}, // an index
-		{300, 6, 399}, {1000, 6, 512},
-		{160, 1, 224}, {30, 1, 72},
+		{30, 10, 64}, {200, 5, 64}, {30, 1, 64}, // buffers for 50 s
+		{160, 5, 64}, {160, 1, 216}, // an index
+		{300, 6, 391}, {1000, 6, 512},
+		{160, 1, 216}, {30, 1, 64},
 	} {
 		var got int64
 		for range step.times {
