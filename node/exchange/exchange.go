@@ -69,7 +69,7 @@ type Holding interface {
 	// Node returns a chunk's encoded list of blocks, Blocks its decoded form.
 	Node(chunk int) ([]byte, bool)
 	Blocks(chunk int) ([]content.Block, bool)
-	// ReadBlock reads a verified block into buf, which has room for any.
+	// ReadBlock reads a verified block into buf, which has room for it.
 	ReadBlock(chunk, block int, buf []byte) ([]byte, error)
 }
 

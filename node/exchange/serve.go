@@ -20,7 +20,8 @@ type sending struct {
 	library Library
 	log     *zap.Logger
 
-	holding Holding       // nil before the first step
+	holding Holding // nil before the first step
+	blocks  []content.Block
 	left    uint64        // blocks to be sent
 	keep    atomic.Uint64 // of these, those that are still wanted: the asker may think better of it
 	missing bool          // something that was asked isn't here
@@ -35,8 +36,8 @@ func (s *sending) step(o *outbox) (done bool, code uint8) {
 	for s.left &= s.keep.Load(); s.left != 0; {
 		block := bits.TrailingZeros64(s.left)
 		s.left &= s.left - 1
-		data, err := s.holding.ReadBlock(chunk, block, o.room())
-		if err != nil || len(data) == 0 || len(data) > content.MaxBlock {
+		data, err := s.holding.ReadBlock(chunk, block, o.room(int(s.blocks[block].Size)))
+		if err != nil || len(data) != int(s.blocks[block].Size) {
 			s.missing = true
 			if !errors.Is(err, content.ErrNotFound) {
 				s.log.Warn("block can't be read", zap.Stringer("content", s.ask.content), zap.Int("chunk", chunk), zap.Error(err))
@@ -82,7 +83,7 @@ func (s *sending) begin(o *outbox, chunk int) bool {
 		want = all
 	}
 	want &= s.keep.Load()
-	s.holding = holding
+	s.holding, s.blocks = holding, blocks
 	s.left = want & all & holding.Verified(chunk)
 	s.missing = s.left != want
 	return true

@@ -1,10 +1,6 @@
 package exchange
 
-import (
-	"slices"
-
-	"github.com/p2pnode/p2pnode/content"
-)
+import "slices"
 
 // writeAll writes until the line ends. The buffer for it is lent only while there
 // is something to write: who waits for a turn has none.
@@ -27,20 +23,12 @@ func (s *server) writeAll() {
 }
 
 // writeQueued writes until nothing is left that may be written before the next turn
-// comes. It reports false if the line has ended. A large buffer is lent for a turn
-// only: what a node has is told to all its peers at once, in a few bytes, and with
-// large ones 50 peers would take 14 MB.
+// comes. It reports false if the line has ended.
 func (s *server) writeQueued(berth *berth, turn bool) bool {
-	var b *buffer
-	defer func() { b.free() }()
+	o := outbox{pool: &s.x.buffers, lent: s.x.buffers.get(sizes[0])}
+	defer func() { o.lent.free() }()
 	for {
-		if n := roomFor(turn); b == nil || len(b.b) < n {
-			if b != nil {
-				b.free()
-			}
-			b = s.x.buffers.get(n)
-		}
-		o := outbox{b: b.b[:0]}
+		o.b, o.block = o.lent.b[:0], 0
 		g := s.gather(&o, turn)
 		if len(o.b) > 0 && !s.write(o.b) {
 			return false
@@ -62,15 +50,6 @@ func (s *server) writeQueued(berth *berth, turn bool) bool {
 			return true
 		}
 	}
-}
-
-// roomFor returns how large a buffer is for what gather adds. Without a turn that are
-// frames without payload, and a map that may be larger: then it is moved.
-func roomFor(turn bool) int {
-	if turn {
-		return outSize
-	}
-	return sizes[0]
 }
 
 // gathered is what gather found to do.
@@ -167,10 +146,25 @@ func (s *server) courteous() *job {
 	return nil
 }
 
-// An outbox gathers frames into one Write.
+// An outbox gathers frames into one Write. Its buffer is small until more is to be
+// written: what a node has is told to all its peers at once, in a few bytes, and with
+// room for a block 50 peers would take 14 MB.
 type outbox struct {
+	pool  *buffers
+	lent  *buffer // what b is in, unless it outgrew all buffers
 	b     []byte
 	block int // bytes of the block among them
+}
+
+// fit makes room for n more bytes, if a buffer has it.
+func (o *outbox) fit(n int) {
+	if n += len(o.b); n <= cap(o.b) || n > outSize {
+		return
+	}
+	larger := o.pool.get(n)
+	o.b = append(larger.b[:0], o.b...)
+	o.lent.free()
+	o.lent = larger
 }
 
 // add adds a frame without payload.
@@ -178,20 +172,22 @@ func (o *outbox) add(h header) { o.b = h.append(o.b) }
 
 // addPayload adds a frame.
 func (o *outbox) addPayload(h header, payload []byte) {
+	o.fit(headerSize + len(payload))
 	h.length = uint32(len(payload))
 	o.b = append(h.append(o.b), payload...)
 }
 
-// room returns where the payload of a block may be put, before addBlock.
-func (o *outbox) room() []byte {
+// room returns where the payload of a block of n bytes may be put, before addBlock.
+func (o *outbox) room(n int) []byte {
+	o.fit(headerSize + n)
 	start := len(o.b) + headerSize
-	return o.b[start : start+content.MaxBlock : start+content.MaxBlock]
+	return o.b[start : start+n : start+n]
 }
 
 // addBlock adds a block's frame; data is what was put in room, or lies elsewhere.
 func (o *outbox) addBlock(h header, data []byte) {
 	h.length = uint32(len(data))
-	room := o.room()
+	room := o.room(len(data))
 	if &room[0] != &data[0] {
 		copy(room, data)
 	}
