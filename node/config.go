@@ -29,6 +29,10 @@ type Config struct {
 	Region string
 	// Sites is the enterprise's map from networks to sites. Default: empty.
 	Sites site.Map
+	// SitesFile is a file with such a map, signed by an operator (API().SignSites). It
+	// holds instead of Sites as soon as it can be read, and is read again when it has
+	// changed. Default: none.
+	SitesFile string
 	// Name is what people call this node; default the host's name.
 	Name string
 	// Listen has the addresses to listen on. Default: port 4740, TCP and QUIC,

@@ -106,6 +106,9 @@ func (l local) warnings(st api.Status) []api.Warning {
 			Next: "Check the disk of the data folder; once it works the node goes on by itself"})
 		break // one says it all
 	}
+	if w, ok := l.sitesWarning(); ok {
+		out = append(out, w)
+	}
 	if w, ok := l.gets.waiting(); ok {
 		out = append(out, w)
 	}

@@ -71,6 +71,7 @@ type members struct {
 	repairs   *repairs
 	seeds     *seedCache
 	uses      *uses
+	sites     sitesFile
 	// announcing decides under which keys this node tells of contents.
 	announcing announcing
 	// neighbours are those heard by mDNS.
@@ -232,6 +233,9 @@ func (n *Node) Run(ctx context.Context) error {
 		work("neighbours", n.meetNeighbours)
 	}
 	work("site", n.site.Run)
+	if n.cfg.SitesFile != "" {
+		work("map of sites", n.watchSites)
+	}
 	work("site key", n.meetSite)
 	work("plans", n.runPlans)
 	work("peers", n.keeper.Run)

@@ -21,6 +21,9 @@ func (n *Node) openSite() (err error) {
 		Addrs: func() []netip.Prefix { return ownNetworks(n.cfg.Network) },
 		Dial:  func(ctx context.Context, p peer.AddrInfo) { n.keeper.dial(ctx, p) },
 	}, n.log.Named("site"))
+	if err == nil && n.cfg.SitesFile != "" {
+		n.loadSites()
+	}
 	return err
 }
 

@@ -55,6 +55,9 @@ var keyTable = []setting{
 	{key: "site", kind: "SITE", builtin: "that of its credential", example: "berlin",
 		doc:   "the site of this node, whatever its invite said; a node that starts an enterprise is at \"default\"",
 		value: func(s *settings) pflag.Value { return textValue{&s.node.Site, trust.CheckSite} }},
+	{key: "sites", kind: "FILE", builtin: "none", example: "/etc/p2pnode/sites.signed",
+		doc:   "the enterprise's map from networks to sites, made by p2pnode site map sign: says at which site this node is unless site does; read again when it changes",
+		value: func(s *settings) pflag.Value { return fileValue{&s.node.SitesFile} }},
 	{key: "region", kind: "REGION", builtin: "none", example: "emea",
 		doc:   "a name for the sites around this one, to look there first for what this site lacks; all nodes of a site are to have the same",
 		value: func(s *settings) pflag.Value { return textValue{&s.node.Region, trust.CheckSite} }},
@@ -260,7 +263,8 @@ type (
 		to    *string
 		check func(string) error
 	}
-	choice struct {
+	fileValue struct{ to *string }
+	choice    struct {
 		to    *string
 		words []string
 	}
@@ -288,6 +292,17 @@ func (v textValue) Type() string   { return "TEXT" }
 func (v textValue) Set(s string) error {
 	*v.to = s
 	return v.check(s)
+}
+
+func (v fileValue) String() string { return *v.to }
+func (v fileValue) Type() string   { return "FILE" }
+func (v fileValue) Set(s string) error {
+	if s == "" {
+		return errors.New("want the path of a file")
+	}
+	path, err := filepath.Abs(s)
+	*v.to = path
+	return err
 }
 
 func (v choice) String() string { return *v.to }

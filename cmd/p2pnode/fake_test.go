@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -304,4 +305,15 @@ func (c copier) Get(_ context.Context, r api.GetRequest, report func(api.FlowSta
 		return api.GetResult{}, content.ErrNotFound
 	}
 	return api.GetResult{Size: n, From: api.ByLink{WAN: n}, Verified: true}, os.WriteFile(r.Output, b, 0o600)
+}
+
+func (fakeNode) SignSites(_ context.Context, r api.SignSitesRequest) (api.SiteMap, error) {
+	return api.SiteMap{Envelope: []byte("signed " + r.Text), Networks: 2, Sites: []string{"berlin", "paris"}, Signed: time.Date(2026, 11, 22, 10, 30, 0, 0, time.UTC), Signers: []string{"hq"}, Here: "berlin"}, nil
+}
+
+func (fakeNode) CheckSites(_ context.Context, r api.CheckSitesRequest) (api.SiteMap, error) {
+	if !strings.HasPrefix(string(r.Envelope), "signed ") {
+		return api.SiteMap{}, api.Errorf(api.Usage, "Sign the map on an operator's node: p2pnode site map sign FILE", "nodes of this enterprise wouldn't use this map of sites: not a valid signed envelope")
+	}
+	return api.SiteMap{Envelope: r.Envelope, Networks: 1, Sites: []string{"paris"}, Signed: time.Date(2026, 11, 22, 10, 30, 0, 0, time.UTC), Signers: []string{"hq"}}, nil
 }

@@ -3,8 +3,10 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -47,8 +49,111 @@ only the nodes that this one is connected to are known.`,
 			return a.showSite(cmd.Context(), strings.Join(got, ""))
 		},
 	}
-	c.AddCommand(ls, show)
+	c.AddCommand(ls, show, a.siteMapCommand())
 	return c
+}
+
+func (a *app) siteMapCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "map",
+		Short: "Sign and check the enterprise's map of networks and sites",
+		Long: `Sign and check the enterprise's map of networks and sites. A map is a text with a
+line for each network, like "10.1.0.0/16 berlin"; the longest network that holds a
+node's address says at which site it is. An operator signs it once, and all nodes are
+given the same file with p2pnode run --sites FILE. A node for which its configuration
+names a site is there, whatever the map says.`,
+		Args: unknownCommand,
+		RunE: help,
+	}
+	var out string
+	sign := &cobra.Command{
+		Use:     "sign FILE",
+		Short:   "Sign a map, as an operator",
+		Example: "  p2pnode site map sign sites.txt -o sites.signed",
+		Args:    args("FILE"),
+		RunE: func(cmd *cobra.Command, got []string) error {
+			return a.signSites(cmd.Context(), got[0], cmp.Or(out, got[0]+".signed"))
+		},
+	}
+	sign.Flags().StringVarP(&out, "output", "o", "", "write the signed map to this `FILE` (default: FILE with .signed behind it)")
+	check := &cobra.Command{
+		Use:   "check FILE",
+		Short: "Tell what a signed map says, and whether nodes would use it",
+		Args:  args("FILE"),
+		RunE:  func(cmd *cobra.Command, got []string) error { return a.checkSites(cmd.Context(), got[0]) },
+	}
+	c.AddCommand(sign, check)
+	return c
+}
+
+func (a *app) signSites(ctx context.Context, from, to string) error {
+	text, err := readMap(from)
+	if err != nil {
+		return err
+	}
+	m, err := ask(a, func(c *api.Client) (api.SiteMap, error) {
+		return c.SignSites(ctx, api.SignSitesRequest{Text: string(text)})
+	})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(to, m.Envelope, 0o644); err != nil {
+		return err
+	}
+	return a.answer(m, func(w io.Writer) error {
+		fmt.Fprintln(w, mapText(m))
+		fmt.Fprintln(a.err, a.next("Give it to every node: p2pnode run --sites "+to))
+		return nil
+	})
+}
+
+func (a *app) checkSites(ctx context.Context, path string) error {
+	envelope, err := readMap(path)
+	if err != nil {
+		return err
+	}
+	m, err := ask(a, func(c *api.Client) (api.SiteMap, error) {
+		return c.CheckSites(ctx, api.CheckSitesRequest{Envelope: envelope})
+	})
+	if err != nil {
+		return err
+	}
+	return a.answer(m, func(w io.Writer) error {
+		fmt.Fprintln(w, mapText(m))
+		return nil
+	})
+}
+
+// maxMapFile is more than any map of sites has.
+const maxMapFile = 64 << 10
+
+func readMap(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, api.Errorf(api.NotFound, "", "%w", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxMapFile+1))
+	if err == nil && len(b) > maxMapFile {
+		err = api.Errorf(api.Usage, "Put networks together, as 10.0.0.0/8 for all that begin with 10", "%s has more than %s, no map of sites does", path, size(maxMapFile))
+	}
+	return b, err
+}
+
+func mapText(m api.SiteMap) string {
+	sites := strings.Join(m.Sites[:min(len(m.Sites), shownNames)], ", ")
+	if more := len(m.Sites) - shownNames; more > 0 {
+		sites += fmt.Sprintf(" and %d more", more)
+	}
+	here := "this node's networks are not in it"
+	if m.Here != "" {
+		here = "this node's network is at " + m.Here
+	}
+	return fmt.Sprintf("%s at %s: %s; signed by %s on %s; %s",
+		count(m.Networks, "network"), count(len(m.Sites), "site"), sites, strings.Join(m.Signers, ", "), m.Signed.Format(time.DateTime), here)
 }
 
 func (a *app) completeSites(cmd *cobra.Command, got []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {

@@ -106,3 +106,13 @@ func (m Map) Of(addrs []netip.Prefix) (site string, ok bool) {
 
 // Len returns the number of networks.
 func (m Map) Len() int { return len(m.networks) }
+
+// Sites returns the sites that the map has, sorted.
+func (m Map) Sites() []string {
+	var ids []string
+	for _, n := range m.networks {
+		ids = append(ids, n.site)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}

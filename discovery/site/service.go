@@ -26,7 +26,7 @@ type Config struct {
 	// Site is the id of the site from the node's configuration. Default: none, and
 	// Map, the credential and the node's subnet say it.
 	Site string
-	// Map is the enterprise's map from networks to sites. Default: empty.
+	// Map is the enterprise's map from networks to sites, until SetMap. Default: empty.
 	Map Map
 	// Addrs returns the node's own addresses, each with its prefix, the one of the
 	// default route first. It is asked at the start and by Refresh.
@@ -70,6 +70,7 @@ type Service struct {
 	protocol protocol.ID
 	cfg      Config
 	log      *zap.Logger
+	networks atomic.Pointer[Map]
 	refresh  chan struct{}
 	rearm    chan struct{} // the core wants a tick earlier
 	dials    chan struct{} // a place for each dial under way
@@ -107,6 +108,7 @@ func New(h host.Host, prefix protocol.ID, cfg Config, log *zap.Logger) (*Service
 		refresh: make(chan struct{}, 1), rearm: make(chan struct{}, 1), dials: make(chan struct{}, dialsAtOnce),
 		lines: make(map[peer.ID]*line), opening: make(map[peer.ID]bool),
 	}
+	s.networks.Store(&cfg.Map)
 	if s.cfg.Dial == nil {
 		s.cfg.Dial = func(ctx context.Context, info peer.AddrInfo) { _ = h.Connect(ctx, info) }
 	}
@@ -121,7 +123,7 @@ func New(h host.Host, prefix protocol.ID, cfg Config, log *zap.Logger) (*Service
 // look returns where this node is and what it says of itself.
 func (s *Service) look(now time.Time) (id string, from Source, me Member) {
 	own, _ := s.cfg.Credential(s.host.ID())
-	id, from = Resolve(Claims{Config: s.cfg.Site, Map: s.cfg.Map, Credential: own, Addrs: s.cfg.Addrs()})
+	id, from = Resolve(Claims{Config: s.cfg.Site, Map: *s.networks.Load(), Credential: own, Addrs: s.cfg.Addrs()})
 	me = Member{Peer: s.host.ID(), Report: s.cfg.Report()}
 	me.Uptime = uptime(now.Sub(me.Started))
 	for _, a := range s.host.Addrs() {
@@ -498,6 +500,12 @@ func (s *Service) Missed(p peer.ID) {
 // Changed returns a channel that is closed when one of the above returns something
 // else than it would now.
 func (s *Service) Changed() <-chan struct{} { return s.view.Load().changed }
+
+// SetMap has another map of the enterprise's networks hold from now on.
+func (s *Service) SetMap(m Map) {
+	s.networks.Store(&m)
+	s.Refresh()
+}
 
 // Refresh makes the service look anew at which site this node is: its network has
 // changed. It doesn't wait for it.

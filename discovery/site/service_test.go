@@ -249,3 +249,24 @@ func TestConfigIsChecked(t *testing.T) {
 		}
 	}
 }
+
+// Another map holds at once, and what it says less than the configuration.
+func TestAnotherMapMovesANode(t *testing.T) {
+	o := newOffice(t, "tcp")
+	p := o.open("branch")
+	p.addrs.Store(&[]netip.Prefix{netip.MustParsePrefix("10.1.2.3/24")})
+	m, err := ParseMap([]byte("10.1.0.0/16 berlin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.SetMap(m)
+	until(t, "moved", func() bool {
+		id, from := p.Site()
+		return id == "berlin" && from == FromMap
+	})
+	p.SetMap(Map{})
+	until(t, "moved back", func() bool {
+		id, from := p.Site()
+		return id == "branch" && from == FromCredential
+	})
+}

@@ -133,7 +133,11 @@ func TestClientIsTheNodeAtTheOtherEnd(t *testing.T) {
 		"Site":         func(n api.Node) (any, error) { return n.Site(ctx, "hq/2 b") },
 		"own Site":     func(n api.Node) (any, error) { return n.Site(ctx, "") },
 		"missing Site": func(n api.Node) (any, error) { return n.Site(ctx, "missing") },
-		"Members":      func(n api.Node) (any, error) { l, err := n.Members(ctx); return l[0].Peer, err },
+		"SignSites":    func(n api.Node) (any, error) { return n.SignSites(ctx, api.SignSitesRequest{Text: "10.0.0.0/8 a"}) },
+		"CheckSites": func(n api.Node) (any, error) {
+			return n.CheckSites(ctx, api.CheckSitesRequest{Envelope: []byte("signed x")})
+		},
+		"Members": func(n api.Node) (any, error) { l, err := n.Members(ctx); return l[0].Peer, err },
 		"Revoke": func(n api.Node) (any, error) {
 			m, err := n.Revoke(ctx, "b1", api.RevokeRequest{Reason: "lost"})
 			return m.Reason, err

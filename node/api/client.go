@@ -216,6 +216,16 @@ func (c *Client) Site(ctx context.Context, id string) (SiteDetail, error) {
 	return call[SiteDetail](ctx, c, "GET", "/v1/sites/"+url.PathEscape(id), nil)
 }
 
+// SignSites implements Node.
+func (c *Client) SignSites(ctx context.Context, r SignSitesRequest) (SiteMap, error) {
+	return call[SiteMap](ctx, c, "POST", "/v1/sitemap", r)
+}
+
+// CheckSites implements Node.
+func (c *Client) CheckSites(ctx context.Context, r CheckSitesRequest) (SiteMap, error) {
+	return call[SiteMap](ctx, c, "POST", "/v1/sitemap/check", r)
+}
+
 // Refusals implements Node.
 func (c *Client) Refusals(ctx context.Context) ([]Refusal, error) {
 	return items(call[List[Refusal]](ctx, c, "GET", "/v1/refusals", nil))

@@ -30,6 +30,8 @@
 //	GET    /v1/peers                   List[Peer]
 //	POST   /v1/peers/{who}/ping        Pong
 //	GET    /v1/sites                   List[Site]: the sites that the node knows
+//	POST   /v1/sitemap                 SignSitesRequest: SiteMap, signed
+//	POST   /v1/sitemap/check           CheckSitesRequest: SiteMap
 //	GET    /v1/site                    SiteDetail of the node's own site
 //	GET    /v1/sites/{site}            SiteDetail
 //	GET    /v1/refusals                List[Refusal]

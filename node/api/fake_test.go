@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -146,4 +147,15 @@ func (f *fakeNode) Members(context.Context) ([]api.Member, error) {
 
 func (f *fakeNode) Revoke(_ context.Context, who string, r api.RevokeRequest) (api.Member, error) {
 	return api.Member{Peer: who, Revoked: &moment, Reason: r.Reason}, missing(who)
+}
+
+func (f *fakeNode) SignSites(_ context.Context, r api.SignSitesRequest) (api.SiteMap, error) {
+	return api.SiteMap{Envelope: []byte("signed " + r.Text), Networks: 2, Sites: []string{"berlin", "paris"}, Signed: time.Date(2026, 11, 22, 10, 30, 0, 0, time.UTC), Signers: []string{"hq"}, Here: "berlin"}, nil
+}
+
+func (f *fakeNode) CheckSites(_ context.Context, r api.CheckSitesRequest) (api.SiteMap, error) {
+	if !strings.HasPrefix(string(r.Envelope), "signed ") {
+		return api.SiteMap{}, api.Errorf(api.Usage, "Sign the map on an operator's node: p2pnode site map sign FILE", "nodes of this enterprise wouldn't use this map of sites: not a valid signed envelope")
+	}
+	return api.SiteMap{Envelope: r.Envelope, Networks: 1, Sites: []string{"paris"}, Signed: time.Date(2026, 11, 22, 10, 30, 0, 0, time.UTC), Signers: []string{"hq"}}, nil
 }

@@ -44,6 +44,10 @@ type Node interface {
 	Sites(ctx context.Context) ([]Site, error)
 	// Site returns a site, the node's own if id is empty.
 	Site(ctx context.Context, id string) (SiteDetail, error)
+	// SignSites signs a map of sites, as an operator; CheckSites tells what a signed one
+	// says.
+	SignSites(ctx context.Context, r SignSitesRequest) (SiteMap, error)
+	CheckSites(ctx context.Context, r CheckSitesRequest) (SiteMap, error)
 	// Refusals returns the last connections that were not admitted, newest
 	// first.
 	Refusals(ctx context.Context) ([]Refusal, error)

@@ -74,6 +74,20 @@ var routes = []route{
 	{"GET", "/v1/sites", owners, answer(func(ctx context.Context, s *Server, _ *http.Request) (List[Site], error) {
 		return list(s.node.Sites(ctx))
 	})},
+	{"POST", "/v1/sitemap", owners, answer(func(ctx context.Context, s *Server, r *http.Request) (SiteMap, error) {
+		req, err := read[SignSitesRequest](r)
+		if err != nil {
+			return SiteMap{}, err
+		}
+		return s.node.SignSites(ctx, req)
+	})},
+	{"POST", "/v1/sitemap/check", owners, answer(func(ctx context.Context, s *Server, r *http.Request) (SiteMap, error) {
+		req, err := read[CheckSitesRequest](r)
+		if err != nil {
+			return SiteMap{}, err
+		}
+		return s.node.CheckSites(ctx, req)
+	})},
 	{"GET", "/v1/site", owners, answer(siteOf)},
 	{"GET", "/v1/sites/{site}", owners, answer(siteOf)},
 	{"GET", "/v1/refusals", owners, answer(func(ctx context.Context, s *Server, _ *http.Request) (List[Refusal], error) {

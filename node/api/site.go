@@ -32,6 +32,28 @@ type SiteDetail struct {
 	Underway Many[Carrying] `json:"underway"`
 }
 
+// A SignSitesRequest has a map of sites: a line for each network, "10.1.0.0/16 berlin".
+type SignSitesRequest struct {
+	Text string `json:"text"`
+}
+
+// A CheckSitesRequest has a map of sites in its signed envelope.
+type CheckSitesRequest struct {
+	Envelope []byte `json:"envelope"`
+}
+
+// A SiteMap is a map from networks to sites that an operator signed.
+type SiteMap struct {
+	Envelope []byte       `json:"envelope"` // the bytes of its file
+	Networks int          `json:"networks"` // that it has
+	Sites    Many[string] `json:"sites"`    // sorted
+	Signed   time.Time    `json:"signed"`
+	Signers  Many[string] `json:"signers"` // names
+	// Here is the site of the node that was asked, by its networks; empty if none of
+	// them is in the map.
+	Here string `json:"here,omitempty"`
+}
+
 // A SiteMember is a node at a site.
 type SiteMember struct {
 	Peer     string `json:"peer"`

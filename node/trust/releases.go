@@ -2,10 +2,12 @@ package trust
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/p2pnode/p2pnode/content"
 )
@@ -29,7 +31,10 @@ type mark struct {
 
 type markKind uint8
 
-const releaseMark markKind = 1 // the newest release of a name; Hash is its content
+const (
+	releaseMark markKind = 1 // the newest release of a name; Hash is its content
+	sitesMark   markKind = 2 // the newest map of sites; Sequence is when it was signed
+)
 
 func (m mark) compare(o mark) int {
 	return cmp.Or(cmp.Compare(m.Kind, o.Kind), strings.Compare(m.Name, o.Name))
@@ -82,6 +87,20 @@ func (id *Identity) Accept(name string, sequence uint64, c content.ID) error {
 		return fmt.Errorf("release %d of %s: %w", sequence, name, err)
 	}
 	return nil
+}
+
+// AcceptSites remembers a map of sites whose envelope was verified, by when it was
+// signed. It fails if one that was signed later was accepted before, or another one that
+// was signed in the same second.
+func (id *Identity) AcceptSites(signed time.Time, hash content.Hash) error {
+	err := id.marks.accept(mark{Kind: sitesMark, Sequence: uint64(max(signed.Unix(), 0)), Hash: hash})
+	switch {
+	case errors.Is(err, ErrRollback):
+		return fmt.Errorf("signed on %s: this node had a newer map of sites before", stamp(signed))
+	case errors.Is(err, ErrEquivocation):
+		return fmt.Errorf("signed on %s: another map of sites was signed in the same second; sign it again", stamp(signed))
+	}
+	return err
 }
 
 func (m *marks) accept(x mark) error {

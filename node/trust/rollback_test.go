@@ -308,3 +308,25 @@ func TestOlderDiskImageIsNoticed(t *testing.T) {
 		t.Errorf("own newer release: %v", err)
 	}
 }
+
+// A map of sites that was signed earlier than one that was used isn't, after a restart
+// either.
+func TestOlderMapOfSitesIsRefused(t *testing.T) {
+	d, now := newMemDisk(), time.Now()
+	id, err := Init("/data", "hq", "first", on(d))
+	check(t, err)
+	check(t, id.AcceptSites(now, content.Hash{1}))
+	check(t, id.AcceptSites(now, content.Hash{1}))
+	check(t, id.AcceptSites(now.Add(time.Second), content.Hash{2}))
+	check(t, id.Close())
+	id, err = Load("/data", on(d))
+	check(t, err)
+	if err := id.AcceptSites(now, content.Hash{1}); err == nil {
+		t.Error("an older one was taken")
+	}
+	if err := id.AcceptSites(now.Add(time.Second), content.Hash{3}); err == nil {
+		t.Error("another one of the same second was taken")
+	}
+	check(t, id.AcceptSites(now.Add(time.Minute), content.Hash{3}))
+	check(t, id.Close())
+}
