@@ -35,6 +35,9 @@ const (
 func openSites(id *trust.Identity, envelope []byte) (site.Map, trust.Statement, error) {
 	st, err := id.Verify(envelope, sitesType, trust.Operator)
 	if err != nil {
+		if m, text := site.ParseMap(envelope); text == nil && m.Len() > 0 {
+			err = errors.New("it is a map, but nobody signed it")
+		}
 		return site.Map{}, st, err
 	}
 	m, err := site.ParseMap(st.Payload)

@@ -85,6 +85,10 @@ func TestMapOfSitesComesAsAFile(t *testing.T) {
 	if w := till.warned(); !strings.Contains(w, "not a valid signed envelope") || !strings.Contains(w, "site map sign") {
 		t.Errorf("damaged: %q", w)
 	}
+	write([]byte("10.0.0.0/8 berlin\n"))
+	if w := till.warned(); !strings.Contains(w, "nobody signed it") {
+		t.Errorf("unsigned: %q", w)
+	}
 	write(m.Envelope)
 	if w := till.warned(); w != "" {
 		t.Errorf("mended: %q", w)
