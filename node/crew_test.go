@@ -130,7 +130,9 @@ func TestSiteOutlivesItsPlanner(t *testing.T) {
 		}
 	}
 	t.Logf("%.3f copies over the WAN", float64(b.far())/size)
-	if n := b.far(); n > size*5/4 {
+	// On loopback all is over in half a second, and much of it is under way when the
+	// planner goes: 1.0 to 1.3 copies in 25 runs. Each for itself they would take four.
+	if n := b.far(); n > 2*size {
 		t.Errorf("%.3f copies over the WAN", float64(n)/size)
 	}
 }
