@@ -53,7 +53,9 @@ type sitesFile struct {
 	err    error // why what is there now isn't used
 }
 
-// read returns the map if the file has changed since it was read last.
+// read returns the map if the file has changed since it was read last. One that wasn't
+// used is read again: the clock may be right by now, or the disk have room. changed says
+// whether there is something else to tell than before.
 func (f *sitesFile) read(path string, id *trust.Identity) (m site.Map, changed bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -63,12 +65,15 @@ func (f *sitesFile) read(path string, id *trust.Identity) (m site.Map, changed b
 		changed = f.err == nil || f.err.Error() != err.Error()
 		f.err, f.looked = err, false
 		return m, changed, err
-	case f.looked && info.Size() == f.size && info.ModTime().Equal(f.mod):
+	}
+	before, same := f.err, f.looked && info.Size() == f.size && info.ModTime().Equal(f.mod)
+	if same && before == nil {
 		return m, false, nil
 	}
 	f.size, f.mod, f.looked = info.Size(), info.ModTime(), true
 	m, f.err = readSites(path, id)
-	return m, true, f.err
+	again := same && f.err != nil && f.err.Error() == before.Error()
+	return m, !again, f.err
 }
 
 func readSites(path string, id *trust.Identity) (site.Map, error) {
@@ -140,7 +145,7 @@ func (l local) sitesWarning() (api.Warning, bool) {
 }
 
 // SignSites implements api.Node.
-func (l local) SignSites(_ context.Context, r api.SignSitesRequest) (api.SiteMap, error) {
+func (l local) SignSites(ctx context.Context, r api.SignSitesRequest) (api.SiteMap, error) {
 	if c := l.identity.Credential(); !c.Roles.Has(trust.Operator) {
 		return api.SiteMap{}, api.Errorf(api.NotPermitted, "Sign it on a node with the role operator, as the one that began the enterprise has: p2pnode status shows a node's roles", "this node may not sign a map of sites: it is %s", c.Roles)
 	}
@@ -155,7 +160,7 @@ func (l local) SignSites(_ context.Context, r api.SignSitesRequest) (api.SiteMap
 	if err != nil {
 		return api.SiteMap{}, fmt.Errorf("sign the map of sites: %w", err)
 	}
-	return l.CheckSites(context.Background(), api.CheckSitesRequest{Envelope: envelope})
+	return l.CheckSites(ctx, api.CheckSitesRequest{Envelope: envelope})
 }
 
 // CheckSites implements api.Node.

@@ -79,6 +79,14 @@ func TestMapOfSitesComesAsAFile(t *testing.T) {
 	if _, changed, err := till.node.sites.read(file, till.node.identity); changed || err != nil {
 		t.Errorf("unchanged: %t, %v", changed, err)
 	}
+	// One that couldn't be used is tried again as it is, and told once.
+	other, f := start(t, Config{Name: "other", Site: "hq"}), &sitesFile{}
+	for i, who := range []*endpoint{other, other, till, till} {
+		got, changed, err := f.read(file, who.node.identity)
+		if changed != (i == 0 || i == 2) || (err == nil) != (i > 1) || (got.Len() > 0) != (i == 2) {
+			t.Errorf("read %d: %d networks, %t, %v", i, got.Len(), changed, err)
+		}
+	}
 	bad := append([]byte{}, m.Envelope...)
 	bad[len(bad)-1] ^= 1
 	write(append(bad, 0))

@@ -175,9 +175,12 @@ func (r *request) narrow(keep uint64) {
 	if r.cancelled || s.pending[r.id] != r {
 		return
 	}
-	if keep &= r.keep.Load(); keep != 0 {
-		r.keep.Store(keep)
-		s.sendNarrow(r.id, keep)
+	before := r.keep.Load()
+	if keep &= before; keep != 0 {
+		if keep != before { // at most 64 times: that bounds what waits to be written
+			r.keep.Store(keep)
+			s.sendNarrow(r.id, keep)
+		}
 		return
 	}
 	r.cancelled = true

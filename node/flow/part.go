@@ -121,7 +121,7 @@ func (c *core) slowest(s *source, now time.Time) (slowest *request) {
 func (c *core) part(r *request, s *source, now time.Time) bool {
 	left := r.want &^ r.got
 	n := bits.OnesCount64(left)
-	if n == 0 {
+	if n == 0 || r.left == 0 { // of a part it is an estimate, and may be used up
 		return false
 	}
 	mean := float64(r.left) / float64(n)
