@@ -23,6 +23,9 @@ const (
 	// missGap is the least time between two of which a member may be missed: one that
 	// answers at once is there, whatever else it doesn't do.
 	missGap = 5 * time.Second
+	// answerIn is how long a delegate that another member lost may take to say that it is
+	// there: with what it takes to hear of the loss, within two seconds nobody goes by it.
+	answerIn = 1200 * time.Millisecond
 	// settle is how long a member is among the fittest, or isn't, before it says so:
 	// one that just started knows nobody yet.
 	settle = 3 * time.Second
@@ -112,7 +115,8 @@ type link struct {
 	heard time.Time
 	// missed: somebody on this node waited for it in vain, and it wasn't heard since.
 	missed   bool
-	missNext time.Time // when it may be missed again
+	missNext time.Time // when it may be missed again, or asked for a sign of life
+	asked    time.Time // since when it owes a sign of life; zero if it doesn't
 	told     []Member  // candidates that it is in touch with
 
 	toldSite string    // at which site the peer heard that we are
@@ -208,7 +212,8 @@ func (c *core) opened(p peer.ID, now time.Time) {
 		c.do(effect{do: doClose, to: p})
 		return
 	}
-	l.stream, l.greeted, l.heard, l.missed, l.knownOut, l.knownAt = true, false, now, false, knowsNobody, time.Time{}
+	l.stream, l.greeted, l.knownOut, l.knownAt = true, false, knowsNobody, time.Time{}
+	l.heard, l.missed, l.asked = now, false, time.Time{}
 	l.open = attempt{}
 	c.greet(l)
 	c.soon(now)
@@ -289,7 +294,7 @@ func (c *core) frame(p peer.ID, b []byte, now time.Time) error {
 		return err
 	}
 	missed := l.missed
-	l.heard, l.missed = now, false
+	l.heard, l.missed, l.asked = now, false, time.Time{}
 	switch s.kind {
 	case kindHello:
 		l.greeted = true
@@ -306,9 +311,11 @@ func (c *core) frame(p peer.ID, b []byte, now time.Time) error {
 	case kindSome:
 		c.meetSome(s.known, now)
 	case kindKnown:
+		before := l.told
 		l.told = slices.DeleteFunc(s.known, func(m Member) bool {
 			return m.Peer == c.self.Peer || len(m.Addrs) == 0
 		})
+		c.doubt(before, l.told, now)
 		c.wantDials(now)
 		c.soon(now)
 	}
@@ -378,6 +385,23 @@ func (c *core) missed(p peer.ID, now time.Time) {
 	l.missed, l.missNext = true, now.Add(missGap)
 	c.do(effect{do: doSend, to: p, kind: kindAsk, frame: askFrame})
 	c.compute(now)
+}
+
+// doubt asks the delegates that another member named before and doesn't now for a sign
+// of life. A node that dies closes no connection of QUIC: those who had one of TCP to
+// it know at once, and the others go by it, and by another planner, until this tells.
+func (c *core) doubt(before, after []Member, now time.Time) {
+	for _, m := range before {
+		l := c.links[m.Peer]
+		if l == nil || !c.here(l) || l.missed || now.Before(l.missNext) || !slices.Contains(c.chosen, m.Peer) {
+			continue
+		}
+		if slices.ContainsFunc(after, func(o Member) bool { return o.Peer == m.Peer }) {
+			continue
+		}
+		l.asked, l.missNext = now, now.Add(missGap)
+		c.do(effect{do: doSend, to: m.Peer, kind: kindAsk, frame: askFrame})
+	}
 }
 
 // soon has all computed anew in a moment.
@@ -455,6 +479,9 @@ func (c *core) tick(now time.Time) (next time.Time) {
 			if l.heard = l.heard.Add(stood); l.heard.After(now) {
 				l.heard = now
 			}
+			if !l.asked.IsZero() {
+				l.asked = now // the answer may wait to be read
+			}
 		}
 	}
 	c.claim(now)
@@ -480,6 +507,12 @@ func (c *core) tick(now time.Time) (next time.Time) {
 			c.do(effect{do: doClose, to: l.peer})
 			c.closed(l.peer, now)
 		default:
+			if due := l.asked.Add(answerIn); !l.asked.IsZero() && !now.Before(due) {
+				l.missed, l.asked = true, time.Time{}
+				c.soon(now)
+			} else if !l.asked.IsZero() {
+				next = earlier(next, due)
+			}
 			next = earlier(next, l.heard.Add(silent))
 		}
 	}

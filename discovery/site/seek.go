@@ -119,9 +119,14 @@ func (c *core) ask(now time.Time) {
 
 var askFrame = encodeFrame(kindAsk, nil)
 
-// answer tells a member of some others, of each other ones.
+// answer tells a member of some others, of each other ones. One that was told a moment
+// ago hears that this node is there.
 func (c *core) answer(l *link, now time.Time) {
-	if !c.here(l) || now.Before(l.answered.Add(answerGap)) {
+	if !c.here(l) {
+		return
+	}
+	if now.Before(l.answered.Add(answerGap)) {
+		c.do(effect{do: doSend, to: l.peer, kind: kindBeat, frame: beatFrame})
 		return
 	}
 	l.answered = now
