@@ -39,7 +39,11 @@ func newBranch(hq *endpoint, n int) (b branch) {
 
 // planner returns who plans a content.
 func (b branch) planner(id content.ID) *endpoint {
-	p, _ := b[0].node.site.Planner(id)
+	var p peer.ID
+	until(b[0].t, patience, func() (ok bool) {
+		p, ok = b[0].node.site.Planner(id)
+		return ok
+	})
 	return b[slices.IndexFunc(b, func(e *endpoint) bool { return e.node.host.ID() == p })]
 }
 

@@ -26,6 +26,9 @@ const (
 	// answerIn is how long a delegate that another member lost may take to say that it is
 	// there: with what it takes to hear of the loss, within two seconds nobody goes by it.
 	answerIn = 1200 * time.Millisecond
+	// acquaint is for how long a node that just came goes by no planner, unless it has
+	// met three delegates that sit: it would plan for itself what the others have.
+	acquaint = time.Second
 	// settle is how long a member is among the fittest, or isn't, before it says so:
 	// one that just started knows nobody yet.
 	settle = 3 * time.Second
@@ -91,6 +94,8 @@ type core struct {
 	best     []Member // of members, one more than are told
 	members  []Member // of this site and heard, this node among them; computed
 	chosen   []peer.ID
+	came     time.Time // to this site
+	settled  bool      // chosen may plan; computed
 	known    []byte    // frame with the best candidates that this node is in touch with
 	version  int       // counts what callers see: members, chosen, site, who is elsewhere
 	dirty    time.Time // when all is computed anew; zero if nothing changed
@@ -158,7 +163,7 @@ const (
 
 func newCore(site string, self Member, admitted func(peer.ID) string, now time.Time) *core {
 	c := &core{self: self, site: site, admitted: admitted, links: make(map[peer.ID]*link), tries: make(map[peer.ID]*attempt), dials: dialsBurst, dialsAt: now}
-	c.nextBeat, c.nextSeek, c.due = now.Add(beat), now.Add(seekEvery), now
+	c.nextBeat, c.nextSeek, c.due, c.came = now.Add(beat), now.Add(seekEvery), now, now
 	c.asking.next = now.Add(askFirst)
 	c.self.Home = admitted(self.Peer) == site
 	c.compute(now)
@@ -254,6 +259,7 @@ func (c *core) be(site string, self Member, now time.Time) {
 	if moved {
 		c.version++
 		c.self.Sits, c.differs = time.Time{}, time.Time{} // nobody's delegate there yet
+		c.came, c.settled = now, false
 		c.lost = nil
 		c.asking = attempt{next: now.Add(askFirst)}
 		clear(c.tries)
@@ -379,10 +385,10 @@ func (c *core) siteOf(p peer.ID) string {
 // delegate until it is heard again, and is asked for something to say at once.
 func (c *core) missed(p peer.ID, now time.Time) {
 	l := c.links[p]
-	if l == nil || !c.here(l) || l.missed || now.Before(l.missNext) {
+	if l == nil || !c.here(l) || l.missed || now.Before(l.missNext) && l.asked.IsZero() {
 		return
 	}
-	l.missed, l.missNext = true, now.Add(missGap)
+	l.missed, l.asked, l.missNext = true, time.Time{}, now.Add(missGap)
 	c.do(effect{do: doSend, to: p, kind: kindAsk, frame: askFrame})
 	c.compute(now)
 }
@@ -438,6 +444,10 @@ func (c *core) compute(now time.Time) {
 		c.chosen = chosen
 		c.version++
 	}
+	if !c.settled && (!now.Before(c.came.Add(acquaint)) || sitting(best) == Seats) {
+		c.settled = true
+		c.version++
+	}
 	if sits := !c.self.Sits.IsZero(); sits == slices.Contains(chosen, c.self.Peer) {
 		c.differs = time.Time{}
 	} else if c.differs.IsZero() {
@@ -452,6 +462,16 @@ func (c *core) compute(now time.Time) {
 	if known := encodeFrame(kindKnown, all); !bytes.Equal(known, c.known) {
 		c.known = known
 	}
+}
+
+// sitting returns how many of the fittest sit.
+func sitting(best []Member) (n int) {
+	for _, m := range best[:min(len(best), Seats)] {
+		if !m.Sits.IsZero() {
+			n++
+		}
+	}
+	return n
 }
 
 // tell sends the list of candidates to the members that have an older one, and
@@ -515,6 +535,11 @@ func (c *core) tick(now time.Time) (next time.Time) {
 			}
 			next = earlier(next, l.heard.Add(silent))
 		}
+	}
+	if met := c.came.Add(acquaint); !c.settled && !now.Before(met) {
+		c.dirty = now
+	} else if !c.settled {
+		next = earlier(next, met)
 	}
 	if !c.dirty.IsZero() && !now.Before(c.dirty) {
 		c.compute(now)

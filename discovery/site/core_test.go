@@ -137,6 +137,38 @@ func TestDelegateThatSomeLostIsLostToAll(t *testing.T) {
 	}
 }
 
+// A node that just came goes by no planner until it has met three delegates that sit,
+// or looked for them for a while; so does one that moved.
+func TestNewcomerWaitsForItsDelegates(t *testing.T) {
+	w := newWorld(t, 7)
+	w.crowd(5, 5)
+	w.run(acquaint - time.Millisecond)
+	if a := w.any(); a.settled {
+		t.Errorf("%s goes by %q, of whom none sits yet", a.self.Name, a.chosen)
+	}
+	w.run(3 * settle)
+	chosen, _ := w.agree(everyone)
+	met := w.join(5, nil)
+	if met.settled {
+		t.Errorf("it goes by %q, and has met nobody", met.chosen)
+	}
+	w.connect(met.id, chosen[0])
+	w.run(100 * time.Millisecond) // and it is told of the others
+	if !met.settled || !slices.Equal(met.chosen, chosen) {
+		t.Errorf("it goes by %q (settled: %v), and has met %q", met.chosen, met.settled, chosen)
+	}
+	met.be("there", met.self, w.now)
+	w.step(met)
+	w.run(acquaint / 2)
+	if met.settled {
+		t.Errorf("it moved, and goes by %q at once", met.chosen)
+	}
+	w.run(acquaint / 2)
+	if !met.settled || len(met.chosen) != 1 {
+		t.Errorf("it moved, is alone, and goes by %q (settled: %v)", met.chosen, met.settled)
+	}
+}
+
 // A delegate to which one member lost its connection is asked by the others once in a
 // while, and stays.
 func TestDelegateThatOneMemberCantReachStays(t *testing.T) {

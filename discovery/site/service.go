@@ -94,6 +94,7 @@ type view struct {
 	members   []Member // sorted, this node among them
 	of        map[peer.ID]int
 	delegates []peer.ID
+	settled   bool          // they may plan
 	changed   chan struct{} // closed when there is a newer view
 }
 
@@ -307,7 +308,7 @@ func (s *Service) publish(from Source) {
 	c := s.core
 	s.version = c.version
 	v := &view{
-		site: c.site, from: from, members: c.members, delegates: c.chosen,
+		site: c.site, from: from, members: c.members, delegates: c.chosen, settled: c.settled,
 		of: make(map[peer.ID]int, len(c.members)), changed: make(chan struct{}),
 	}
 	for i, m := range v.members {
@@ -485,9 +486,14 @@ func (s *Service) At(p peer.ID) string {
 // IsHere reports whether a peer is at this site, as At says.
 func (s *Service) IsHere(p peer.ID) bool { return s.At(p) == s.view.Load().site }
 
-// Planner returns which of the delegates plans a content; false if there is none.
+// Planner returns which of the delegates plans a content; false if there is none, or
+// this node has just come and may not know them yet.
 func (s *Service) Planner(id content.ID) (peer.ID, bool) {
-	return Planner(id, s.view.Load().delegates)
+	v := s.view.Load()
+	if !v.settled {
+		return "", false
+	}
+	return Planner(id, v.delegates)
 }
 
 // Missed says that a member didn't answer in time whoever works with it. It is no
