@@ -67,7 +67,7 @@ type core struct {
 // resume tells what is.
 func newCore(r rules, chunks []content.Chunk) *core {
 	c := &core{
-		rules: r, order: newOrder(r.content, r.seed, len(chunks)),
+		rules: r, order: newOrder(r.content, r.seed, chunks),
 		under: map[int]*underway{}, byID: map[sourceID]*source{}, byPeer: map[peer.ID]*source{},
 		records: map[peer.ID]record{}, requests: map[requestID]*request{},
 	}

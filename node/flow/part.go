@@ -1,7 +1,9 @@
 package flow
 
 import (
+	"cmp"
 	"math/bits"
+	"slices"
 	"time"
 
 	"github.com/p2pnode/p2pnode/bandwidth"
@@ -23,6 +25,12 @@ const (
 	leastSplit = 300 * time.Millisecond
 	// maxParts is how many sources send a chunk at one time.
 	maxParts = maxFar
+	// maxHelped is how many sources at other sites send something while there are parts:
+	// more than maxFar, since nothing else begins that could come late.
+	maxHelped = 2 * maxFar
+	// lastWorth is how much of its speed counts of whoever publishes for all: its link is
+	// every site's, so it helps where the others would take twice as long.
+	lastWorth = 0.5
 )
 
 // asked returns the blocks of a chunk that are asked for.
@@ -49,15 +57,34 @@ func (c *core) split(now time.Time) bool {
 	if !c.shares || c.readers || !c.slow(now) || c.unshared() {
 		return false
 	}
-	for _, s := range c.hungry(now) {
-		if len(s.open) > 0 || !s.well(now) || c.unheard(s, now) {
-			continue
-		}
+	for _, s := range c.helpers(now) {
 		if r := c.slowest(s, now); r != nil && c.part(r, s, now) {
 			return true
 		}
 	}
 	return false
+}
+
+// helpers returns the sources at other sites that have nothing to do, the fastest first.
+func (c *core) helpers(now time.Time) (idle []*source) {
+	busy := 0
+	for _, s := range c.sources {
+		switch {
+		case s.near():
+		case len(s.open) > 0:
+			busy++
+		case s.held.count > 0 && s.well(now) && s.room(now, 0) && !c.unheard(s, now):
+			idle = append(idle, s)
+		}
+	}
+	worth := func(s *source) float64 {
+		if s.last {
+			return lastWorth * s.rate(now)
+		}
+		return s.rate(now)
+	}
+	slices.SortStableFunc(idle, func(a, b *source) int { return cmp.Compare(worth(b), worth(a)) })
+	return idle[:min(len(idle), max(0, maxHelped-busy))]
 }
 
 // slow reports whether something that was asked of another site takes long still.
