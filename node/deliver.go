@@ -33,7 +33,8 @@ type delivery struct {
 	seeds    []string
 	output   outputCheck
 	move     bool
-	leave    func() // ends the use of the content; nil before it is known which
+	drafts   *drafting // nil if the copy is to be a link
+	leave    func()    // ends the use of the content; nil before it is known which
 
 	mu      sync.Mutex
 	release signedRelease
@@ -100,6 +101,10 @@ func (l local) Get(ctx context.Context, r api.GetRequest, report func(api.FlowSt
 	}
 	d := &delivery{node: l.Node, ref: what, start: time.Now(), patience: l.cfg.FirstSource, seeds: slices.Concat(r.Seeds, l.cfg.Seeds), move: r.Move, output: outputCheck{r.Output, r.Overwrite}, leave: func() {}}
 	defer func() { d.leave() }()
+	if !r.Move && !r.Link {
+		d.drafts = newDrafting(ctx, r.Output)
+		defer func() { d.drafts.take().Discard() }()
+	}
 	if report != nil {
 		stop := d.reports(report)
 		defer stop()
@@ -145,7 +150,7 @@ func (d *delivery) deliver(ctx context.Context, r api.GetRequest) (c *store.Cont
 			}
 		}
 		output = outputPath(c.Manifest(), r.Output)
-		options := store.ExportOptions{Overwrite: r.Overwrite, Durable: r.Move, Progress: d.wrote}
+		options := store.ExportOptions{Overwrite: r.Overwrite, Durable: r.Move, Draft: d.drafts.take(), Progress: d.wrote}
 		switch {
 		case r.Move:
 			options.Link = store.MayLink
@@ -259,6 +264,7 @@ func (d *delivery) follow(f *fetch) {
 		d.running = d.running || d.fetch.roomy.Load()
 	}
 	d.fetch, d.tried = f, f.scout.Tried
+	d.drafts.follow(f)
 }
 
 // wasRunning reports whether a fetch for this get had a manifest and room.

@@ -58,6 +58,7 @@ type Content struct {
 	failed    error          // the sync that went wrong: nothing is written any more
 	partial   *partial       // nil once complete on disk
 	lost      map[int]uint64 // blocks that count no more, until partial says so
+	doubts    int            // how often blocks came to be lost
 	unsettled bool           // the folder's entries may not be on the disk
 	renamed   int            // how often the journal was replaced, so that nobody settles what came later
 	crashed   bool           // nor those of files, since it was not closed
@@ -189,6 +190,7 @@ func (c *Content) doubt(blocks map[int]uint64) {
 	if c.lost == nil {
 		c.lost = make(map[int]uint64)
 	}
+	c.doubts++
 	for chunk, mask := range blocks {
 		if mask != 0 {
 			c.lost[chunk] |= mask

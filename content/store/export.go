@@ -31,6 +31,9 @@ type ExportOptions struct {
 	// name. They take no room, and whatever changes them changes what the store
 	// has: it finds out before it serves it.
 	Link Link
+	// Draft, unless nil, is the beginning of this copy. It is used up, whatever comes of
+	// the export.
+	Draft *Draft
 	// Progress, unless nil, is told how many bytes are done, never twice at once.
 	Progress func(done, total int64)
 }
@@ -71,6 +74,7 @@ const (
 // it turns out to have gone bad on the disk, and is to be fetched again, and
 // content.ErrNoSpace if the disk is full.
 func (c *Content) Export(ctx context.Context, target string, o ExportOptions) (err error) {
+	defer o.Draft.Discard()
 	if err := c.enter(); err != nil {
 		return err
 	}
@@ -112,8 +116,7 @@ func (c *Content) Export(ctx context.Context, target string, o ExportOptions) (e
 	if base == string(filepath.Separator) {
 		base = "." // the root of a file system, or of a drive
 	}
-	// One name for each target, so that what a crash left is found by the next try.
-	e.temp = fmt.Sprintf(".p2pnode-%x", content.Sum([]byte(c.id.String()+base)))[:32]
+	e.temp = tempName(c.id, base)
 	if c.manifest.Single() {
 		return e.single(ctx, parent, base)
 	}
@@ -141,7 +144,12 @@ func (e *export) single(ctx context.Context, parent *os.Root, base string) error
 		if err := remove(parent, e.temp); err != nil {
 			return err
 		}
-		if err := e.copy(ctx, parent, e.temp, 0); err != nil {
+		if d := e.options.Draft; e.options.Link == NoLink && d.usable(e.content, parent, base) {
+			err = e.finishDraft(ctx, parent, d)
+		} else if err = remove(parent, e.temp+draftSuffix); err == nil {
+			err = e.copy(ctx, parent, e.temp, 0)
+		}
+		if err != nil {
 			return err
 		}
 		if err := parent.Rename(e.temp, base); err != nil {
