@@ -11,7 +11,7 @@ import (
 
 const (
 	roots   = "bandwidth content discovery "
-	workers = "content/archive content/car content/chunker content/store content/store/disk discovery/dht discovery/mdns discovery/rank discovery/site " +
+	workers = "bandwidth/meter content/archive content/car content/chunker content/store content/store/disk discovery/dht discovery/mdns discovery/rank discovery/site " +
 		"node/api node/carry node/exchange node/flow node/gateway node/origin node/trust "
 )
 
@@ -29,6 +29,7 @@ var tree = layout{
 		"content":   "",
 		"discovery": "bandwidth content",
 
+		"bandwidth/meter":         roots,
 		"content/archive":         "content",
 		"content/car":             "content",
 		"content/chunker":         "content",
@@ -92,6 +93,7 @@ var tree = layout{
 	// Bytes from a peer, a disk, an origin or a console arrive here: each of
 	// these has a fuzz target (G45).
 	foreign: map[string]string{
+		"bandwidth/meter":    "probes from anyone on the network",
 		"content":            "manifests, block lists and releases from peers",
 		"content/archive":    "archives from anywhere",
 		"content/car":        "a content that somebody brought in a file",

@@ -1,0 +1,36 @@
+// Package meter reads how a link and this host are doing, for those who decide
+// how fast we may.
+//
+// A Port sends small probes over UDP and answers those of its peers. Each pair of
+// peers agrees on a Key over a stream that they trust and gives it to Open, which
+// returns a Path: Probe sends one, Take hands out what came back since. The pace
+// is the caller's, one probe each 10 to 40 ms while a transfer runs and none when
+// none does; a path that isn't probed costs nothing. Port.Run reads the socket.
+//
+//	probe and answer, 32 bytes each, big endian (packet.go)
+//	0    1 asks, 2 answers
+//	1    session: names the key and who asks
+//	7    number of the probe, from 1
+//	11   when it arrived, in microseconds of the answerer's clock; 0 in a request
+//	17   how long the answerer held it, in microseconds; 0 in a request
+//	20   the first 12 bytes of HMAC-SHA256 over all before
+//
+// When a probe was sent only its sender needs to know, and remembers. A clock
+// counts from its port's start and never steps.
+//
+// # What strangers and members can do with it
+//
+// An answer is as long as its request and goes only to the address that the path
+// was opened for, once for each number, so that nobody gains by a forged sender
+// and nothing is told to who doesn't hold the key. Requests and answers of each
+// side have keys of their own, so that neither can be turned back as the other. A
+// path is answered Config.PathRate times a second and a port Config.Rate times,
+// whatever is asked. What fails any check is dropped without an answer and
+// counted (Dropped). A member can lie in its answers about its own clock and about
+// how long it held a probe, and so about its own path; the hold is in the Sample.
+//
+// # Left to others
+//
+// The exchange of keys and the socket (node), what a delay means (the governor),
+// and holding anyone to a rate (the pacer).
+package meter
