@@ -61,8 +61,9 @@
 // ends with a block flagged last or with an end; everything else but a ping ends
 // with an end. A narrowed request ends when what is still wanted was sent; what was on
 // its way before the peer read of it comes all the same. A narrow for a request that has
-// ended says nothing, like a cancel. Blocks come in ascending order of their index, requests in the
-// order asked; maps, answers and pongs overtake blocks.
+// ended says nothing, like a cancel. Blocks come in ascending order of their index, requests
+// for a content in the order asked, contents by turns, block by block; maps, answers and
+// pongs overtake blocks.
 //
 // # Who may do what
 //

@@ -1,6 +1,8 @@
 package exchange
 
 import (
+	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -126,5 +128,56 @@ func TestSlowReaderHoldsUpNobody(t *testing.T) {
 	}
 	if took := time.Since(start); took > having.config.Stall/2 {
 		t.Errorf("32 MiB took %v", took)
+	}
+}
+
+// What is asked of several contents on one stream comes by turns: none of the flows
+// hears nothing while all of another one's is sent.
+func TestContentsComeByTurns(t *testing.T) {
+	first, second, third := newHolding(t, 3*mib, 64*kib), newHolding(t, 2*mib, 64*kib), newHolding(t, mib, 64*kib)
+	reading, proceed := make(chan struct{}), make(chan struct{})
+	var order []string // by the one goroutine that reads
+	for name, h := range map[string]*holding{"a": first, "b": second, "c": third} {
+		h.before = func(chunk, block int) {
+			if order = append(order, fmt.Sprint(name, chunk)); len(order) == 1 {
+				close(reading)
+				<-proceed
+			}
+		}
+	}
+	having, _, s := pair(t, newMemory(first, second, third), Config{})
+	var baskets []*basket
+	ask := func(h *holding, chunk int, want uint64) {
+		b := newBasket(h, chunk)
+		if _, err := s.Request(Request{Content: h.encoded.ID, Chunk: chunk, Want: want, Sink: b}); err != nil {
+			t.Fatal(err)
+		}
+		baskets = append(baskets, b)
+	}
+	ask(first, 0, 0b111)
+	<-reading
+	ask(first, 1, 0b1)
+	ask(second, 0, 0b11)
+	ask(third, 0, 0b11)
+	ask(second, 1, 0b11)
+	eventually(t, "all requests are queued", func() bool {
+		having.mu.Lock()
+		defer having.mu.Unlock()
+		for server := range having.servers {
+			server.mu.Lock()
+			n := server.counts[requestJob]
+			server.mu.Unlock()
+			return n == 5
+		}
+		return false
+	})
+	close(proceed)
+	for _, b := range baskets {
+		if err := b.wait(t); err != nil {
+			t.Error(err)
+		}
+	}
+	if got, want := strings.Join(order, " "), "a0 b0 c0 a0 b0 c0 a0 b1 a1 b1"; got != want {
+		t.Errorf("read %s, want %s", got, want)
 	}
 }

@@ -1,6 +1,10 @@
 package exchange
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/p2pnode/p2pnode/content"
+)
 
 // writeAll writes until the line ends. The buffer for it is lent only while there
 // is something to write: who waits for a turn has none.
@@ -76,6 +80,9 @@ func (s *server) gather(o *outbox, turn bool) (g gathered) {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if w, ok := j.worker.(*sending); ok {
+		s.yield(w.ask.content)
+	}
 	g.stepped = j.class != followJob
 	g.whole = done
 	switch {
@@ -128,12 +135,37 @@ func (s *server) first() *job {
 	return nil
 }
 
-// courteous returns the request to be answered, nil if all were answered busy. Callers
+// yield puts the requests for a content, of which some was sent, behind those for
+// others: a flow that hears nothing for a second takes the peer for stalled. Callers
 // hold mu.
+func (s *server) yield(id content.ID) {
+	q := s.queue[requestJob]
+	its := func(j *job) bool { return j.worker.(*sending).ask.content == id }
+	if !slices.ContainsFunc(q, func(j *job) bool { return !its(j) }) {
+		return
+	}
+	slices.SortStableFunc(q, func(a, b *job) int {
+		switch {
+		case its(a) == its(b):
+			return 0
+		case its(b):
+			return -1
+		}
+		return 1
+	})
+}
+
+// courteous returns the request to be answered, nil if all were answered busy: one for
+// the content that comes first. Callers hold mu.
 func (s *server) courteous() *job {
 	for len(s.queue[requestJob]) > 0 {
 		q := s.queue[requestJob]
-		i, busy := s.x.courtesy.choose(s.peer, q, s.x.upload.wanted)
+		turn := q[0].worker.(*sending).ask.content
+		same := slices.IndexFunc(q, func(j *job) bool { return j.worker.(*sending).ask.content != turn })
+		if same < 0 {
+			same = len(q)
+		}
+		i, busy := s.x.courtesy.choose(s.peer, q[:same], s.x.upload.wanted)
 		j := q[i]
 		if !busy {
 			copy(q[1:], q[:i])
