@@ -29,6 +29,22 @@
 // counted (Dropped). A member can lie in its answers about its own clock and about
 // how long it held a probe, and so about its own path; the hold is in the Sample.
 //
+// # Interfaces and our own bytes
+//
+// Toward tells which Interface packets to a peer leave by, a Counter reads how many
+// bytes crossed it (every 10 ms costs 0.05 % of a core on Linux), and Own counts
+// those that our sockets carried, which whoever holds a socket tells its Account.
+// Others is the difference: what the rest of this host does on that interface.
+//
+//	           counts                  kind                         speed
+//	Linux      sysfs, or /proc/net/dev sysfs                        sysfs, wires only
+//	Windows    MIB_IF_ROW2             MIB_IF_ROW2                  MIB_IF_ROW2
+//	macOS      iflist2                 iflist2, not Wi-Fi from wire iflist2
+//	others     errors.ErrUnsupported   absent                       absent
+//
+// What can't be read is absent and never made up: a Reading says whether there is a
+// value, and how it was found.
+//
 // # Left to others
 //
 // The exchange of keys and the socket (node), what a delay means (the governor),
