@@ -36,11 +36,22 @@
 // those that our sockets carried, which whoever holds a socket tells its Account.
 // Others is the difference: what the rest of this host does on that interface.
 //
-//	           counts                  kind                         speed
-//	Linux      sysfs, or /proc/net/dev sysfs                        sysfs, wires only
-//	Windows    MIB_IF_ROW2             MIB_IF_ROW2                  MIB_IF_ROW2
-//	macOS      iflist2                 iflist2, not Wi-Fi from wire iflist2
-//	others     errors.ErrUnsupported   absent                       absent
+//	         counts                   kind                          speed
+//	Linux    sysfs, or /proc/net/dev  sysfs                         sysfs, wires only
+//	Windows  MIB_IF_ROW2              MIB_IF_ROW2                   MIB_IF_ROW2
+//	macOS    iflist2                  iflist2, not Wi-Fi from wire  iflist2
+//	others   errors.ErrUnsupported    absent                        absent
+//
+// # Connections
+//
+// TCP and QUIC tell what the sending end of a connection knows. It is a check on
+// the probes, and stands in for them where UDP is blocked.
+//
+//	         round trip    least  rate    sent and resent     unsent
+//	Linux    microseconds  yes    yes     yes, kernel >= 4.19 yes
+//	Windows  microseconds  yes    absent  yes                 absent
+//	macOS    milliseconds  absent absent  yes                 absent
+//	quic-go  nanoseconds   yes    absent  yes                 absent
 //
 // What can't be read is absent and never made up: a Reading says whether there is a
 // value, and how it was found.
