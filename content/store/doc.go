@@ -8,7 +8,7 @@
 // once its hash was right, and only what counts can be read (ReadBlock) or found
 // by its chunk (Find) or, a while after its content became complete, by itself
 // (FindBlock). What other contents hold is copied and not fetched (Reuse). Export
-// gives the user a copy.
+// gives the user a copy, which a Draft has begun while the content came.
 //
 //	<dir>/lock                  held while a process has the store open
 //	<dir>/content/<id>/root     the manifest's root, and segments/<n> if it is split

@@ -222,5 +222,6 @@ func (e *export) finishDraft(ctx context.Context, parent *os.Root, d *Draft) err
 // tempName is the name of an export under way: one for each target, so that what a
 // crash left is found by the next try.
 func tempName(id content.ID, base string) string {
-	return fmt.Sprintf(".p2pnode-%x", content.Sum([]byte(id.String()+base)))[:32]
+	sum := content.Sum([]byte(id.String() + base))
+	return fmt.Sprintf(".p2pnode-%x", sum[:12])
 }

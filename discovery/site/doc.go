@@ -37,6 +37,11 @@
 // has no stream for a minute, dials that others bring about are one a second, and
 // every table has its limit.
 //
+// A delegate whose connections close is lost at once. One that a kill took, and to which
+// some have connections that nobody closes (QUIC), is asked for a sign of life as soon as
+// another member names it no more, and by who waits for it. A node that just came goes by
+// no planner until it has met three delegates that sit, or for a second.
+//
 // What a delegate does for its site is left to others, and so is what a transfer
 // within a site or between sites may cost.
 package site

@@ -23,11 +23,11 @@
 // A request names one chunk and the blocks of it that are still missing. Chunks
 // that were begun come first, then those that fewest sources have, then by a
 // shuffle that every node makes with a seed of its own, so that nodes that start
-// together fetch different chunks and have something to give each other
-// (order.go). What readers wait for, who read the content while it comes, goes
-// before all of these, each reader's in turn, and what was asked for and not begun
-// makes way (prefer.go). A block is asked of one source at a time: a bad
-// one has one culprit. The exception is a hedge.
+// together fetch different chunks and have something to give each other, with small
+// chunks behind the others, since the last ones are waited for (order.go). What readers
+// wait for, who read the content while it comes, goes before all of these, each reader's
+// in turn, and what was asked for and not begun makes way (prefer.go). A block is asked
+// of one source at a time: a bad one has one culprit. The exception is a hedge.
 //
 // A source holds at most its window: twice what it delivers in its latency and
 // 200 ms, 2 chunks at least and 32 MiB at most. One that was never tried gets 2
