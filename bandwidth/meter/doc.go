@@ -53,6 +53,18 @@
 //	macOS    milliseconds  absent absent  yes                 absent
 //	quic-go  nanoseconds   yes    absent  yes                 absent
 //
+// # The host
+//
+// Host reads a State every ten seconds or so, for policies about batteries, users
+// and metered links.
+//
+//	         battery               busy       idle                        metered
+//	Linux    sysfs power_supply    cpu times  logind                      NetworkManager
+//	Windows  GetSystemPowerStatus  cpu times  GetLastInputInfo, absent    absent
+//	                                          for a service
+//	macOS    pmset                 cpu times  IOHIDSystem                 absent
+//	others   absent                cpu times  absent                      absent
+//
 // What can't be read is absent and never made up: a Reading says whether there is a
 // value, and how it was found.
 //
