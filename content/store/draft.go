@@ -31,7 +31,8 @@ type Draft struct {
 // Draft writes a copy beside target of what is here and verified, and of what comes,
 // until ctx ends or all is copied. It returns nil if there is nothing to gain (the file
 // system can share the bytes, all is here, something stands at target), if the content is
-// a tree, if there isn't room for both, or if something goes wrong: Export says what.
+// a tree, if target is on another disk, if there isn't room for both, or if something goes
+// wrong: Export says what.
 func (c *Content) Draft(ctx context.Context, target string) *Draft {
 	if !c.manifest.Single() || c.Complete() {
 		return nil
@@ -138,10 +139,19 @@ func (d *Draft) begin(f *os.File) (err error) {
 	if err := disk.Clone(d.file, f); !errors.Is(err, disk.ErrNoClone) {
 		return errors.Join(errShares, err)
 	}
+	if !disk.OneDisk(d.file, f) {
+		return errElsewhere
+	}
 	return nil
 }
 
-var errShares = errors.New("the file system shares bytes")
+// Why there is no draft.
+var (
+	errShares = errors.New("the file system shares bytes")
+	// A draft has holes, as the content has. The store's disk is known to be a good place
+	// for that; FAT on a stick fills each hole with zeros first.
+	errElsewhere = errors.New("the copy is on another disk")
+)
 
 // copyChunk copies a chunk from f, the content's file.
 func (d *Draft) copyChunk(f *os.File, chunk int) error {

@@ -58,6 +58,14 @@ func Full(err error) bool {
 	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
 }
 
+// OneDisk reports whether two open files are on one file system, as far as can be told.
+func OneDisk(a, b *os.File) bool {
+	var x, y windows.ByHandleFileInformation
+	return windows.GetFileInformationByHandle(windows.Handle(a.Fd()), &x) == nil &&
+		windows.GetFileInformationByHandle(windows.Handle(b.Fd()), &y) == nil &&
+		x.VolumeSerialNumber == y.VolumeSerialNumber
+}
+
 // duplicateExtents is DUPLICATE_EXTENTS_DATA of winioctl.h.
 type duplicateExtents struct {
 	source                        windows.Handle
