@@ -40,12 +40,14 @@ type packet struct {
 type conn struct {
 	from, to int32
 	links    [2]int32
-	asked    fifo[int32]  // requests
-	flight   fifo[packet] // sent and not here: those before the second link are last
-	waiting  int32        // of these, how many wait for their turn at the second link
-	queued   bool         // waits for its turn at the first link
-	broken   bool         // one of the ends went off: what is in flight is lost
-	at       [2]int32     // its places in the lists of its ends
+	asked    fifo[int32]   // requests
+	flight   fifo[packet]  // sent and not here: those before the second link are last
+	waiting  int32         // of these, how many wait for their turn at the second link
+	queued   bool          // waits for its turn at the first link
+	phase    phase         // of its turns at the node that sends
+	since    time.Duration // its turn began
+	broken   bool          // one of the ends went off: what is in flight is lost
+	at       [2]int32      // its places in the lists of its ends
 }
 
 // A request is an Ask under way.
@@ -66,7 +68,7 @@ func (s *sim) connect(from, to int32) int32 {
 	}
 	c := s.conns.get()
 	x := &s.conns.all[c]
-	x.from, x.to, x.waiting, x.queued, x.broken = from, to, 0, false, false
+	x.from, x.to, x.waiting, x.queued, x.broken, x.phase = from, to, 0, false, false, resting
 	if a, b := s.nodes[from].site, s.nodes[to].site; a == b {
 		x.links = [2]int32{s.port(from), s.port(to) + 1}
 	} else {
@@ -87,8 +89,11 @@ func (s *sim) wan(site int32) int32  { return 2 * (int32(len(s.nodes)) + site) }
 // disconnect forgets an idle connection.
 func (s *sim) disconnect(c int32) {
 	x := &s.conns.all[c]
-	if x.queued || x.asked.len() > 0 || x.flight.len() > 0 {
+	if x.queued || x.asked.len() > 0 || x.flight.len() > 0 || x.phase == waiting {
 		return
+	}
+	if x.phase != resting {
+		s.endTurn(x)
 	}
 	if !x.broken {
 		delete(s.byEnds, uint64(uint32(x.from))<<32|uint64(uint32(x.to)))
@@ -107,7 +112,7 @@ func (s *sim) disconnect(c int32) {
 // something to send and room on the way.
 func (s *sim) line(c int32) {
 	x := &s.conns.all[c]
-	if x.queued || x.broken || x.asked.len() == 0 || x.flight.len() >= s.window {
+	if x.queued || x.broken || x.asked.len() == 0 || x.flight.len() >= s.window || !s.turn(c) {
 		return
 	}
 	x.queued = true
@@ -123,23 +128,36 @@ func (s *sim) kick(l int32) {
 			if x.waiting--; x.waiting > 0 {
 				s.links[l].turns.push(c)
 			}
-		} else {
-			x.queued = false
-			if !s.send(c) {
-				s.disconnect(c)
-				continue
-			}
-			s.line(c)
+			s.carry(l, c)
+			continue
 		}
-		k := &s.links[l]
-		k.busy = true
-		k.served++
-		s.heap.push(s.now+k.block, served, l, c)
+		x.queued = false
+		sent, whole := s.send(c)
+		if sent {
+			s.carry(l, c)
+		}
+		if s.ends(x, whole) {
+			s.endTurn(x)
+		}
+		if sent {
+			s.line(c)
+		} else {
+			s.disconnect(c)
+		}
 	}
 }
 
-// send puts the next block of a connection on its way; false if there is none.
-func (s *sim) send(c int32) bool {
+// carry lets a link be busy with a block.
+func (s *sim) carry(l, c int32) {
+	k := &s.links[l]
+	k.busy = true
+	k.served++
+	s.heap.push(s.now+k.block, served, l, c)
+}
+
+// send puts the next block of a connection on its way, and reports whether it is the last
+// of a chunk; false if there is none.
+func (s *sim) send(c int32) (sent, whole bool) {
 	x := &s.conns.all[c]
 	for x.asked.len() > 0 {
 		r := x.asked.first()
@@ -163,10 +181,11 @@ func (s *sim) send(c int32) bool {
 		if q.left == 0 {
 			x.asked.pop()
 			s.unref(r)
+			return true, true
 		}
-		return true
+		return true, false
 	}
-	return false
+	return false, false
 }
 
 // serve: link l has carried a block of connection c.
@@ -180,6 +199,7 @@ func (s *sim) serve(l, c int32) {
 		if x.waiting++; x.waiting == 1 {
 			s.links[next].turns.push(c)
 		}
+		s.setAside(x)
 		s.kick(next)
 	}
 	s.kick(l)

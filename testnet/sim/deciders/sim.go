@@ -72,6 +72,7 @@ type sim struct {
 	whole     []bitmap // per node, chunks
 	told      []bitmap // per node, of these, what those in other sites know
 	links     []link
+	uploads   []upload
 	conns     pool[conn]
 	byEnds    map[uint64]int32
 	requests  pool[request]
@@ -100,7 +101,7 @@ func newSim(p *Plan, policy Policy) (*sim, error) {
 	s := &sim{
 		plan: p, rng: rand.New(rand.NewPCG(p.Seed, 0x53494d)),
 		window: max(2, p.Flight/p.block()),
-		nodes:  make([]node, len(p.Wish)), sites: make([]site, len(p.Sites)),
+		nodes:  make([]node, len(p.Wish)), sites: make([]site, len(p.Sites)), uploads: make([]upload, len(p.Wish)),
 		has:    make([]uint64, len(p.Wish)*p.Chunks),
 		byEnds: map[uint64]int32{}, byRequest: map[requestKey]int32{},
 		all: roaring.New(), unfinished: len(p.Wish) - 1,

@@ -2,6 +2,7 @@ package deciders
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -90,10 +91,29 @@ func TestFlowsShareALinkEvenly(t *testing.T) {
 			p := star(100*mbit, down...)
 			want := float64(n) * float64(p.size()) * 8 / 100e6
 			for i, end := range ends(t, p, asking(toPublisher))[1:] {
-				near(t, fmt.Sprint("node ", i+1), end, want)
+				if n <= slots {
+					near(t, fmt.Sprint("node ", i+1), end, want)
+				} else if lead := time.Duration(want * float64(time.Second) / float64(p.Chunks)); end.Seconds() > want*1.01+0.05 || end < time.Duration(want*float64(time.Second))-lead {
+					t.Errorf("node %d took %v, want %.3f s and at most a round of chunks less", i+1, end, want)
+				}
 			}
 		})
 	}
+}
+
+// Of many that ask, some get a chunk while the others wait, and have it to pass on.
+func TestNodesSendChunksWholeToAFewAtATime(t *testing.T) {
+	down := make([]bandwidth.Rate, 2*slots)
+	for i := range down {
+		down[i] = 1000 * mbit
+	}
+	p := star(1000*mbit, down...)
+	p.Chunks = 1
+	got := ends(t, p, asking(toPublisher))[1:]
+	slices.Sort(got)
+	chunk := float64(p.size()) * 8 / 1e9
+	near(t, "the first half", got[slots-1], slots*chunk)
+	near(t, "the other half", got[2*slots-1], 2*slots*chunk)
 }
 
 // Two flows are held to 10 and 20 Mbit/s elsewhere. Of the link's 100 the others
