@@ -112,7 +112,7 @@ func (c *core) pick(s *source, now time.Time) (int, bool) {
 	}
 	if c.restricted(s) {
 		for _, i := range c.share.granted {
-			if c.order.chunks[i].level == noLevel || !s.held.has(c.order.place[i]) || c.shuns(s, i, now) {
+			if c.order.chunks[i].level == noLevel || !s.held.has(c.order.place[i]) || c.shuns(s, i, now) || c.strange(s, i, now) {
 				continue
 			}
 			if w := c.under[i]; w == nil || len(w.open) == 0 {

@@ -118,11 +118,15 @@ func (c *core) step(now time.Time, ev event) {
 		c.end(now, ev)
 	case prefer:
 		c.prefer(now, ev.Reader, ev.Chunks)
+		c.choose(now)
 	case seated:
 		c.beShared(now)
 	case unseated:
 		c.beAlone(now)
 	case crewed:
+		if ev.Carrier && !c.share.carrier {
+			c.share.crossed = now
+		}
 		c.share.carrier, c.share.found = ev.Carrier, ev.Found
 	case answered:
 		c.answer(now, ev)
@@ -173,9 +177,11 @@ func (c *core) join(now time.Time, ev joined) {
 	}
 	s := newSource(ev, len(c.order.chunks))
 	s.joined, s.sparing, s.last, s.site = now, c.shares && !s.near(), ev.Last, ev.Site
+	s.lot = c.draw(s.peer)
 	c.recall(s, ev.Banned)
 	c.sources = append(c.sources, s)
 	c.byID[s.id], c.byPeer[s.peer] = s, s
+	c.choose(now)
 	c.decide(now, NoChunk, s.peer, Join, discovery.Unknown)
 }
 
@@ -187,6 +193,7 @@ func (c *core) leave(now time.Time, s *source) {
 	delete(c.byID, s.id)
 	delete(c.byPeer, s.peer)
 	c.sources = slices.DeleteFunc(c.sources, func(o *source) bool { return o == s })
+	c.choose(now)
 	c.decideOf(now, NoChunk, s.peer, s.link, Leave, discovery.Left)
 }
 
@@ -460,6 +467,7 @@ func (c *core) tick(now time.Time) {
 		}
 	}
 	c.watch(now)
+	c.choose(now)
 	c.giveBack()
 	c.share.turns++
 	for _, s := range c.sources {

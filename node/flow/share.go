@@ -59,6 +59,8 @@ type carriage struct {
 	turns   uint64 // grows when there may be something to propose that there wasn't before
 	starved time.Time
 	fed     time.Time // the last block that came, or when there was somebody to share with
+	crossed time.Time // the last block that came from another site, or when a partner more was chosen since
+	more    int       // partners beyond the usual, as those gave nothing
 	insists bool      // what others have doesn't reach this node
 }
 
@@ -222,6 +224,8 @@ func (h *carriage) eat(now time.Time, near bool) {
 	h.fed = now
 	if near {
 		h.insists = false
+	} else {
+		h.crossed = now
 	}
 }
 
@@ -264,7 +268,7 @@ func (c *core) propose(now time.Time) {
 	c.out.proposal = p
 }
 
-// hungry returns the sources at other sites that could be asked for something now,
+// hungry returns the partners at other sites that could be asked for something now,
 // the best first, and whoever publishes for all behind the others: its link is every
 // site's.
 func (c *core) hungry(now time.Time) []*source {
@@ -276,7 +280,7 @@ func (c *core) hungry(now time.Time) []*source {
 		}
 	}
 	for _, s := range c.sources {
-		if !s.near() && s.held.count > 0 && s.room(now, 0) && (len(s.open) > 0 || busy < maxFar) {
+		if !s.near() && (s.partner || s.last) && s.held.count > 0 && s.room(now, 0) && (len(s.open) > 0 || busy < maxFar) {
 			cs = append(cs, s.candidate(now))
 		}
 	}
@@ -303,7 +307,7 @@ func (c *core) hungry(now time.Time) []*source {
 // another site that could be asked for it.
 func (c *core) yields(s *source, i int, now time.Time) bool {
 	return s.last && slices.ContainsFunc(c.sources, func(o *source) bool {
-		return o.sparing && !o.last && o.well(now) && !c.unheard(o, now) && o.held.has(c.order.place[i]) && o.room(now, 0)
+		return o.sparing && o.partner && o.well(now) && !c.unheard(o, now) && o.held.has(c.order.place[i]) && o.room(now, 0)
 	})
 }
 

@@ -75,6 +75,8 @@ type source struct {
 	last    bool      // it publishes for all sites: others are asked before it
 	later   time.Time // until then what it denied is not asked of it
 	sparing bool      // what it sends crosses a link that is to carry each chunk once
+	lot     uint64    // by which it becomes a partner, the least first: every node draws its own
+	partner bool      // one of the few at other sites that are asked, see choose
 	held    bitset    // places of claimed less denied; empty while banned
 
 	open     []*request // oldest first
