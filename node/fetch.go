@@ -20,19 +20,6 @@ import (
 	"github.com/p2pnode/p2pnode/node/flow"
 )
 
-const (
-	// A manifest is asked of one holder, and of one more each time this passes:
-	// it may be megabytes, and a few copies of it are what hedging may cost.
-	hedgeManifest = 2 * time.Second
-	maxManifests  = 4 // asked for at once
-	// A peer that claims no chunk of a content may hold its manifest all the
-	// same; it is asked after those that claim some had this long.
-	askAnyway = time.Second
-	// anyChunks bounds the map of a content whose manifest isn't here yet: no
-	// manifest lists more chunks, at 36 bytes each.
-	anyChunks = content.MaxManifest / 36
-)
-
 // errNoRelease says that a content was found but nobody who may publish signed
 // for it.
 var errNoRelease = errors.New("no publisher of this enterprise signed it")
@@ -83,6 +70,7 @@ type fetch struct {
 	crew  *crewman
 
 	slots    chan struct{} // right to ask for the manifest
+	guesses  chan struct{} // the same, of a publisher that has yet to say what it holds
 	manifest chan holding  // the first that a holder gave and a release vouches for
 	settled  chan struct{} // closed when target and preparation are set
 	begun    chan struct{} // closed when flow is set
@@ -102,12 +90,6 @@ type fetch struct {
 	mu      sync.Mutex
 	refused error            // why the last manifest was
 	wishes  map[uint64][]int // what readers wait for, while there is no flow
-}
-
-// A holding is what a holder gave of a content before its chunks.
-type holding struct {
-	encoded  content.Encoded
-	releases []signedRelease
 }
 
 // A fetchTable has the fetches under way, and what those that ended brought.
@@ -166,7 +148,7 @@ func (t *fetchTable) begin(n *Node, w wish) (f *fetch, mine bool) {
 	}
 	f = &fetch{
 		wish: w, node: n, asked: time.Now(),
-		slots: make(chan struct{}, maxManifests), manifest: make(chan holding),
+		slots: make(chan struct{}, maxManifests), guesses: make(chan struct{}, 1), manifest: make(chan holding),
 		settled: make(chan struct{}), begun: make(chan struct{}), joined: make(chan struct{}), wanted: make(chan struct{}), done: make(chan struct{}),
 		wishes: make(map[uint64][]int),
 	}
@@ -346,37 +328,6 @@ func (f *fetch) unfound(start time.Time) error {
 	return &unfoundError{what: f.id.String(), after: time.Since(start), tried: f.scout.Tried()}
 }
 
-// await waits for a manifest that somebody gives and a publisher signed for.
-func (f *fetch) await(ctx context.Context, start time.Time, patience *time.Timer) (holding, error) {
-	more := time.NewTicker(hedgeManifest)
-	defer more.Stop()
-	f.slots <- struct{}{}
-	for given := 1; ; {
-		select {
-		case <-ctx.Done():
-			return holding{}, ctx.Err()
-		case h := <-f.manifest:
-			return h, nil
-		case <-more.C:
-			if given < maxManifests {
-				given++
-				f.slots <- struct{}{}
-			}
-		case <-patience.C:
-			if f.crew.found() { // it is on its way to this site
-				patience.Reset(f.patience)
-				continue
-			}
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			if f.refused != nil {
-				return holding{}, f.refused
-			}
-			return holding{}, f.unfound(start)
-		}
-	}
-}
-
 // begin makes the content in the store, with room for what is missing of it if that
 // is wanted, and tells others that it is here. The room may come with an error.
 func (f *fetch) begin(h holding) (c *store.Content, room *store.Reservation, err error) {
@@ -430,7 +381,8 @@ func (n *Node) versions(releases []signedRelease) (ids []content.ID) {
 // use makes what it can of a session: the manifest first, if it is still wanted,
 // then a source of the flow, until either ends.
 func (f *fetch) use(ctx context.Context, x *exchange.Session) {
-	if !f.ask(ctx, x) {
+	var claimed atomic.Pointer[roaring.Bitmap]
+	if !f.ask(ctx, x, &claimed) {
 		return
 	}
 	asked := make(chan struct{})
@@ -442,7 +394,7 @@ func (f *fetch) use(ctx context.Context, x *exchange.Session) {
 	if !f.node.permits(x.Peer()) {
 		return
 	}
-	s := &source{Session: x, link: f.node.link(x.Peer()), joined: f.hasSource, publishes: f.node.published(f.id, x.Peer()), site: f.node.site.At(x.Peer())}
+	s := &source{Session: x, link: f.node.link(x.Peer()), joined: f.hasSource, publishes: f.node.published(f.id, x.Peer()), site: f.node.site.At(x.Peer()), claimed: claimed.Load()}
 	if early := f.preparation.early; early != nil {
 		early.Add(s)
 	}
@@ -458,83 +410,6 @@ func (f *fetch) use(ctx context.Context, x *exchange.Session) {
 	case <-ctx.Done():
 	case <-x.Done():
 	}
-}
-
-// ask asks a peer for the manifest once it says that it holds some of the
-// content. It reports whether one is here by now, whoever's.
-func (f *fetch) ask(ctx context.Context, x *exchange.Session) bool {
-	holds := make(chan struct{})
-	var once sync.Once
-	select {
-	case <-f.settled:
-		return true
-	default:
-	}
-	stop, err := x.Follow(f.id, anyChunks, func(have *roaring.Bitmap) {
-		if !have.IsEmpty() {
-			once.Do(func() { close(holds) })
-		}
-	})
-	if err != nil {
-		return false
-	}
-	defer stop()
-	for {
-		select {
-		case <-f.settled:
-			return true
-		case <-ctx.Done():
-			return false
-		case <-x.Done():
-			return false
-		case <-holds:
-		case <-time.After(askAnyway): // held without a whole chunk, or of no chunk at all
-		}
-		select {
-		case <-f.settled:
-			return true
-		case <-ctx.Done():
-			return false
-		case <-x.Done():
-			return false
-		case <-f.slots:
-		}
-		h, err := f.askManifest(ctx, x)
-		if err == nil {
-			select {
-			case f.manifest <- h:
-			case <-f.settled:
-			case <-ctx.Done():
-				return false
-			}
-			continue
-		}
-		f.slots <- struct{}{} // room for all that were ever given
-		f.mu.Lock()
-		if errors.Is(err, errNoRelease) {
-			f.refused = err
-		}
-		f.mu.Unlock()
-		f.node.log.Info("no manifest", zap.Stringer("peer", x.Peer()), zap.Stringer("content", f.id), zap.Error(err))
-		if !sleep(ctx, askAgain) {
-			return false
-		}
-	}
-}
-
-func (f *fetch) askManifest(ctx context.Context, x *exchange.Session) (holding, error) {
-	enc, envelopes, err := x.Manifest(ctx, f.id)
-	if err != nil {
-		return holding{}, err
-	}
-	releases := f.node.releases(envelopes, func(r signedRelease) bool { return r.Content == f.id })
-	if len(releases) == 0 {
-		releases = f.releases
-	}
-	if len(releases) == 0 {
-		return holding{}, fmt.Errorf("%s from %s: %w", f.id, f.node.call(x.Peer()), errNoRelease)
-	}
-	return holding{enc, releases}, nil
 }
 
 // outcome says in the flow's words how a request ended.
@@ -558,6 +433,7 @@ type source struct {
 	// publishes: it signed a release of this.
 	publishes bool
 	site      string
+	claimed   *roaring.Bitmap // what it said that it has, before; nil if nothing
 }
 
 // Site implements flow.Sited.
@@ -569,14 +445,23 @@ func (s *source) Publishes() bool { return s.publishes }
 // Link implements flow.Source.
 func (s *source) Link() bandwidth.Link { return s.link }
 
-// Follow implements flow.Source.
+// Follow implements flow.Source. What the peer said when it was asked for the manifest
+// counts until it says more, which takes a round trip.
 func (s *source) Follow(id content.ID, chunks int, f func(*roaring.Bitmap)) (func(), error) {
-	return s.Session.Follow(id, chunks, func(have *roaring.Bitmap) {
+	tell := func(have *roaring.Bitmap) {
 		if !have.IsEmpty() {
 			s.joined()
 		}
 		f(have)
-	})
+	}
+	if s.claimed != nil {
+		have := s.claimed.Clone()
+		have.RemoveRange(uint64(chunks), anyChunks)
+		if !have.IsEmpty() {
+			tell(have)
+		}
+	}
+	return s.Session.Follow(id, chunks, tell)
 }
 
 // Request implements flow.Source.

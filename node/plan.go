@@ -99,12 +99,17 @@ func (n *Node) permits(p peer.ID) bool {
 	}
 	switch n.cfg.WAN {
 	case WANHub:
-		c, ok := n.admission.Of(p)
-		return ok && c.Roles.Has(trust.Publisher)
+		return n.mayPublish(p)
 	case WANOrigin:
 		return false
 	}
 	return true
+}
+
+// mayPublish reports whether a connected peer's credential lets it publish.
+func (n *Node) mayPublish(p peer.ID) bool {
+	c, ok := n.admission.Of(p)
+	return ok && c.Roles.Has(trust.Publisher)
 }
 
 // published reports whether a peer signed a release of a content.
