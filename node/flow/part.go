@@ -90,7 +90,7 @@ func (c *core) helpers(now time.Time) (idle []*source) {
 // slow reports whether something that was asked of another site takes long still.
 func (c *core) slow(now time.Time) bool {
 	for _, s := range c.sources {
-		if n := len(s.open); s.sparing && n > 0 && s.eta(s.open[n-1], now) >= leastSplit {
+		if n := len(s.open); s.sparing && n > 0 && s.takes(s.open[n-1], now) >= leastSplit {
 			return true
 		}
 	}
@@ -135,7 +135,7 @@ func (c *core) slowest(s *source, now time.Time) (slowest *request) {
 			if c.order.chunks[r.chunk].blocks == 0 || !s.held.has(c.order.place[r.chunk]) || !c.may(s, r.chunk) {
 				continue
 			}
-			if eta := o.eta(r, now); eta >= longest {
+			if eta := o.takes(r, now); eta >= longest {
 				longest, slowest = eta, r
 			}
 		}
@@ -152,7 +152,7 @@ func (c *core) part(r *request, s *source, now time.Time) bool {
 		return false
 	}
 	mean := float64(r.left) / float64(n)
-	rate := r.source.rate(now)
+	rate := r.source.lately(now)
 	other := rate
 	if s.proven(now) {
 		other = s.rate(now)

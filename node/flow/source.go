@@ -84,6 +84,7 @@ type source struct {
 	unjudged int64      // bytes that arrived and wait for a verdict
 
 	speed   speed
+	recent  speed         // of the last half second
 	latency time.Duration // request to first frame, smoothed; 0 while unknown
 	heard   time.Time     // the last frame or verdict, or when it began to owe something
 
@@ -181,6 +182,14 @@ func (s *source) patience() time.Duration {
 	return max(leastPatience, latencies*s.latency, block)
 }
 
+// lately is rate as of late, if that is less: of what is asked for last.
+func (s *source) lately(now time.Time) float64 {
+	if !s.proven(now) {
+		return 0
+	}
+	return min(s.rate(now), s.recent.at(now, len(s.open) > 0))
+}
+
 // need is the time in which it would have delivered bytes more.
 func (s *source) need(now time.Time, bytes int64) time.Duration {
 	return s.latency + seconds(float64(s.outstanding()+bytes)/s.rate(now))
@@ -188,7 +197,14 @@ func (s *source) need(now time.Time, bytes int64) time.Duration {
 
 // eta is the time that r is expected to take from now. Nothing having come for a
 // while, we expect the same once more.
-func (s *source) eta(r *request, now time.Time) time.Duration {
+func (s *source) eta(r *request, now time.Time) time.Duration { return s.at(s.rate(now), r, now) }
+
+// takes is eta at the rate of late. What comes last has no time to make up for a source
+// that was fast before: of two branches one waited 0.9 s for 400 kB, which at the rate
+// of the last three seconds were a matter of 0.3.
+func (s *source) takes(r *request, now time.Time) time.Duration { return s.at(s.lately(now), r, now) }
+
+func (s *source) at(rate float64, r *request, now time.Time) time.Duration {
 	if !s.proven(now) {
 		return now.Sub(s.heard)
 	}
@@ -199,7 +215,7 @@ func (s *source) eta(r *request, now time.Time) time.Duration {
 			break
 		}
 	}
-	return seconds(float64(ahead) / s.rate(now))
+	return seconds(float64(ahead) / rate)
 }
 
 // begin notes that it owes something from now on.
@@ -207,9 +223,9 @@ func (s *source) begin(now time.Time) {
 	s.heard = now
 	s.stalled = false
 	if now.Sub(s.speed.mark) >= memory {
-		s.speed = speed{}
+		s.speed, s.recent = speed{}, speed{}
 	}
-	s.speed.mark = now
+	s.speed.mark, s.recent.mark = now, now
 }
 
 // frame notes that something of r came (nil if of a request that is over).
@@ -225,7 +241,8 @@ func (s *source) frame(r *request, now time.Time, block int64) {
 		}
 	}
 	if block > 0 && len(s.open) > 0 {
-		s.speed.add(now, block)
+		s.speed.add(now, block, speedMemory)
+		s.recent.add(now, block, recentMemory)
 	}
 }
 
@@ -245,7 +262,7 @@ func (s *source) candidate(now time.Time) discovery.Candidate {
 }
 
 // A speed is a delivery rate: bytes by the seconds in which something was owed,
-// both fading with a time constant of speedMemory. Right from the first block on,
+// both fading with a time constant. Right from the first block on,
 // and blind to the time in which nothing was asked.
 type speed struct {
 	bytes, seconds float64
@@ -253,14 +270,15 @@ type speed struct {
 }
 
 const (
-	speedMemory = 3.0  // seconds
-	leastBusy   = 1e-3 // seconds: what a clock can tell apart
+	speedMemory  = 3.0  // seconds
+	recentMemory = 0.5  // seconds
+	leastBusy    = 1e-3 // seconds: what a clock can tell apart
 )
 
-func (v *speed) add(now time.Time, bytes int64) {
+func (v *speed) add(now time.Time, bytes int64, memory float64) {
 	dt := max(now.Sub(v.mark).Seconds(), 0)
 	v.mark = now
-	fade := math.Exp(-dt / speedMemory)
+	fade := math.Exp(-dt / memory)
 	v.bytes = v.bytes*fade + float64(bytes)
 	v.seconds = max(v.seconds*fade+dt, leastBusy)
 }
