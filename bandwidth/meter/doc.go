@@ -32,7 +32,7 @@
 // # Interfaces and our own bytes
 //
 // Toward tells which Interface packets to a peer leave by, a Counter reads how many
-// bytes crossed it (every 10 ms costs 0.05 % of a core on Linux), and Own counts
+// bytes crossed it, and Own counts
 // those that our sockets carried, which whoever holds a socket tells its Account.
 // Others is the difference: what the rest of this host does on that interface.
 //
@@ -67,6 +67,14 @@
 //
 // What can't be read is absent and never made up: a Reading says whether there is a
 // value, and how it was found.
+//
+// # Costs
+//
+// One reading each, by go test -bench . on Linux in a virtual machine of 4 cores: a
+// Counter 3 us, TCP 1 us, an Account 2 ns, Toward 0.2 ms, a Host's State 35 us without
+// a D-Bus; an answer to a probe 0.8 us, and with the kernel and the goroutines that
+// wake, both ends together, 73 us. In a process of both ends that wakes every 10 ms
+// anyhow, 40 probes a second added 0.8 % of a core and a Counter 0.3 %.
 //
 // # Left to others
 //

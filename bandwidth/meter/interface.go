@@ -36,6 +36,14 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind(%d)", uint8(k))
 }
 
+// real returns the speed, absent if the interface has no wire to have it.
+func (k Kind) real(speed Reading[bandwidth.Rate]) Reading[bandwidth.Rate] {
+	if k == Virtual || k == Loopback {
+		return Reading[bandwidth.Rate]{}
+	}
+	return speed
+}
+
 // An Interface is where packets leave this host.
 type Interface struct {
 	Name  string
@@ -44,7 +52,8 @@ type Interface struct {
 	Addrs []netip.Addr
 	Kind  Reading[Kind]
 	// Down and Up are the speed of its own wire or air, an upper bound for what is
-	// behind it.
+	// behind it. A Virtual interface has none: drivers make one up (10 Gbit/s for a
+	// container's end, 10 Mbit/s for a tunnel on Linux).
 	Down, Up Reading[bandwidth.Rate]
 
 	hardware net.HardwareAddr
@@ -84,6 +93,8 @@ func Toward(addr netip.Addr) (Interface, netip.Addr, error) {
 		}
 		if found {
 			i.describe()
+			kind, _ := i.Kind.Value()
+			i.Down, i.Up = kind.real(i.Down), kind.real(i.Up)
 			return i, local, nil
 		}
 	}
@@ -114,7 +125,8 @@ func (b Bytes) Since(earlier Bytes) Bytes {
 // An interface counts headers too: 14 bytes of Ethernet, 20 to 40 of IP, 20 of TCP
 // and 12 of its timestamps to 1448 or less of payload, 5 % with IPv4 and 6 % with
 // IPv6, and in the other direction an acknowledgement of 66 bytes for each two
-// packets, 2.3 %. Offloading hides some of them from some counters. Ours are taken
+// packets, 2.3 %; one flow of IPv4 over 100 Mbit/s had 4.0 % and 1.9 % (TCP gathers
+// acknowledgements). Offloading hides some of them from some counters. Ours are taken
 // at their most, so that none of them passes for somebody else's: others that
 // use less than a sixteenth of what we do may not be seen.
 func Others(total, own Bytes) Bytes {

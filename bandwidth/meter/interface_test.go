@@ -38,6 +38,18 @@ func show[T any](r Reading[T]) string {
 	return fmt.Sprint(v) + " by " + r.How()
 }
 
+func TestVirtualInterfacesHaveNoSpeed(t *testing.T) {
+	speed := Read(10*bandwidth.MbitPerSecond, "sysfs speed")
+	for kind, want := range map[Kind]string{
+		0: show(speed), Ethernet: show(speed), WiFi: show(speed), Cellular: show(speed),
+		Virtual: "absent", Loopback: "absent",
+	} {
+		if got := show(kind.real(speed)); got != want {
+			t.Errorf("%s: %s, want %s", kind, got, want)
+		}
+	}
+}
+
 func TestNetDevTellsCounts(t *testing.T) {
 	b, err := os.ReadFile("testdata/proc/net-dev")
 	if err != nil {
@@ -146,8 +158,8 @@ func TestTowardLoopbackIsLoopback(t *testing.T) {
 		if !local.IsLoopback() || i.Name == "" || len(i.Addrs) == 0 {
 			t.Errorf("%s: %+v by %s", addr, i, local)
 		}
-		if k, ok := i.Kind.Value(); ok && k != Loopback {
-			t.Errorf("%s: %s by %s", addr, k, i.Kind.How())
+		if k, ok := i.Kind.Value(); ok && (k != Loopback || i.Down.How() != "") {
+			t.Errorf("%s: %s by %s, %s", addr, k, i.Kind.How(), show(i.Down))
 		}
 	}
 }

@@ -67,7 +67,7 @@ type Port struct {
 	sessions map[[sessionSize]byte]*Path // each path twice: as asker and as answerer
 }
 
-// NewPort returns a port on conn, which stays the caller's to close.
+// NewPort returns a port on conn, which Run closes.
 func NewPort(conn net.PacketConn, cfg Config) (*Port, error) {
 	cfg, err := cfg.check()
 	if err != nil {
@@ -87,10 +87,13 @@ func (p *Port) clock() time.Duration { return time.Since(p.start) }
 // or one too many.
 func (p *Port) Dropped() uint64 { return p.dropped.Load() }
 
-// Run reads the socket until ctx ends, and returns nil then.
+// Run reads the socket until ctx ends, closes it, and returns nil then.
 func (p *Port) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { p.conn.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
+	// A socket that is shared with QUIC takes note of a deadline only when the next
+	// read begins, and counts how often it is closed.
+	closed := sync.OnceFunc(func() { p.conn.Close() })
+	defer closed()
+	defer context.AfterFunc(ctx, closed)()
 	// As long as UDP gets: a longer packet than the buffer is an error on Windows.
 	b := make([]byte, math.MaxUint16)
 	var reply [PacketSize]byte

@@ -1,10 +1,12 @@
 package meter
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -269,6 +271,38 @@ func TestClosedPathIsSilent(t *testing.T) {
 	})
 }
 
+func TestRunClosesTheSocketOnce(t *testing.T) {
+	for name, end := range map[string]func(cancel func(), e *end){
+		"when it is told to end": func(cancel func(), _ *end) { cancel() },
+		"when the socket fails":  func(_ func(), e *end) { e.fails <- errors.New("no network") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := newWire().ends[0]
+				p, err := NewPort(e, Config{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				done := make(chan error, 1)
+				go func() { done <- p.Run(ctx) }()
+				synctest.Wait()
+				end(cancel, e)
+				err = <-done
+				cancel()
+				synctest.Wait()
+				if told := name == "when it is told to end"; told != (err == nil) {
+					t.Errorf("Run: %v", err)
+				}
+				if e.closed != 1 {
+					t.Errorf("closed %d times", e.closed)
+				}
+			})
+		})
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	p, err := NewPort(newWire().ends[0], Config{Paths: 2})
 	if err != nil {
@@ -293,20 +327,27 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-func TestProbeOverLoopback(t *testing.T) {
+// loopback returns a path between two real sockets.
+func loopback(t testing.TB) *Path {
+	t.Helper()
 	listen := func() *net.UDPConn {
 		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { c.Close() })
 		return c
 	}
 	ca, cb := listen(), listen()
-	pa, pb := run(t, ca, Config{}), run(t, cb, Config{})
+	to, from := cb.LocalAddr().(*net.UDPAddr).AddrPort(), ca.LocalAddr().(*net.UDPAddr).AddrPort()
+	cfg := Config{Rate: 1e9, PathRate: 1e9}
+	pa, pb := run(t, ca, cfg), run(t, cb, cfg)
 	k := NewKey()
-	a := open(t, pa, k, Opener, cb.LocalAddr().(*net.UDPAddr).AddrPort())
-	open(t, pb, k, Accepter, ca.LocalAddr().(*net.UDPAddr).AddrPort())
+	open(t, pb, k, Accepter, from)
+	return open(t, pa, k, Opener, to)
+}
+
+func TestProbeOverLoopback(t *testing.T) {
+	a := loopback(t)
 	probe(t, a)
 	var samples []Sample
 	for len(samples) == 0 {
@@ -319,5 +360,22 @@ func TestProbeOverLoopback(t *testing.T) {
 	s := samples[0]
 	if s.RoundTrip < 0 || s.Hold < 0 || s.There+s.Back > s.RoundTrip+2*time.Microsecond || s.There+s.Back < s.RoundTrip-2*time.Microsecond {
 		t.Errorf("the ways don't add up: %+v", s)
+	}
+}
+
+// Both ends: what a probe costs an asker and an answerer together.
+func BenchmarkProbe(b *testing.B) {
+	a := loopback(b)
+	var samples []Sample
+	for b.Loop() {
+		if err := a.Probe(); err != nil {
+			b.Fatal(err)
+		}
+		lost := 0
+		for samples = samples[:0]; len(samples) == 0; runtime.Gosched() {
+			if samples, lost = a.Take(samples); lost > 0 {
+				b.Fatal("lost on loopback")
+			}
+		}
 	}
 }

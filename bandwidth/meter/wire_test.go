@@ -3,7 +3,6 @@ package meter
 import (
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -18,13 +17,14 @@ type end struct {
 	addr  *net.UDPAddr
 	other *end
 	inbox chan datagram
-	ended chan struct{} // the read deadline passed
-	once  sync.Once
+	fails chan error    // what a read is to return
+	ended chan struct{} // closed by the first Close
 
-	mu    sync.Mutex
-	delay time.Duration       // of what is sent from here
-	lose  func(b []byte) bool // of what is sent from here
-	sent  [][]byte
+	mu     sync.Mutex
+	delay  time.Duration       // of what is sent from here
+	lose   func(b []byte) bool // of what is sent from here
+	sent   [][]byte
+	closed int
 }
 
 type datagram struct {
@@ -37,7 +37,7 @@ func newWire() *wire {
 	for i := range w.ends {
 		w.ends[i] = &end{
 			addr:  &net.UDPAddr{IP: net.IPv4(10, 0, 0, byte(1+i)), Port: 4001},
-			inbox: make(chan datagram, 1024), ended: make(chan struct{}),
+			inbox: make(chan datagram, 1024), fails: make(chan error, 1), ended: make(chan struct{}),
 		}
 	}
 	w.ends[0].other, w.ends[1].other = w.ends[1], w.ends[0]
@@ -78,17 +78,24 @@ func (e *end) ReadFrom(b []byte) (int, net.Addr, error) {
 	select {
 	case d := <-e.inbox:
 		return copy(b, d.b), d.from, nil
+	case err := <-e.fails:
+		return 0, nil, err
 	case <-e.ended:
-		return 0, nil, os.ErrDeadlineExceeded
+		return 0, nil, net.ErrClosed
 	}
 }
 
-func (e *end) SetReadDeadline(time.Time) error {
-	e.once.Do(func() { close(e.ended) })
+func (e *end) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed++; e.closed == 1 {
+		close(e.ended)
+	}
 	return nil
 }
 
-func (e *end) Close() error                     { return nil }
+// A deadline stops no read that has begun, as on a socket that is shared with QUIC.
+func (e *end) SetReadDeadline(time.Time) error  { return nil }
 func (e *end) LocalAddr() net.Addr              { return e.addr }
 func (e *end) SetDeadline(time.Time) error      { return nil }
 func (e *end) SetWriteDeadline(time.Time) error { return nil }
