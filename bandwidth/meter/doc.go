@@ -8,7 +8,7 @@
 // none does; a path that isn't probed costs nothing. Port.Run reads the socket.
 //
 //	probe and answer, 32 bytes each, big endian (packet.go)
-//	0    1 asks, 2 answers
+//	0    4 asks, 5 answers
 //	1    session: names the key and who asks
 //	7    number of the probe, from 1
 //	11   when it arrived, in microseconds of the answerer's clock; 0 in a request

@@ -22,12 +22,12 @@ const (
 	maxHold     = 1<<24 - 1 // microseconds
 )
 
-// The first byte of a packet. Both leave the two highest bits clear, as no QUIC
-// packet does (RFC 9443), so that probes can share QUIC's socket and its holes in
-// firewalls.
+// The first byte of a packet. RFC 9443 gives 4 to 15 to no protocol, and QUIC sets
+// one of the two highest bits always: probes can share QUIC's socket and its holes
+// in firewalls.
 const (
-	asks    byte = 1
-	answers byte = 2
+	asks    byte = 4
+	answers byte = 5
 )
 
 // A Key is the secret of one session between two peers.
