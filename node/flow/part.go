@@ -31,6 +31,9 @@ const (
 	// lastWorth is how much of its speed counts of whoever publishes for all: its link is
 	// every site's, so it helps where the others would take twice as long.
 	lastWorth = 0.5
+	// lastSites is how many other sites are known at most where it helps: of many each would
+	// have it send a part of the last chunks, which made two copies more for 200 sites.
+	lastSites = 2
 )
 
 // asked returns the blocks of a chunk that are asked for.
@@ -67,12 +70,13 @@ func (c *core) split(now time.Time) bool {
 
 // helpers returns the sources at other sites that have nothing to do, the fastest first.
 func (c *core) helpers(now time.Time) (idle []*source) {
-	busy := 0
+	many, busy := c.otherSites() > lastSites, 0
 	for _, s := range c.sources {
 		switch {
 		case s.near():
 		case len(s.open) > 0:
 			busy++
+		case s.last && many:
 		case s.held.count > 0 && s.well(now) && s.room(now, 0) && !c.unheard(s, now):
 			idle = append(idle, s)
 		}
@@ -85,6 +89,18 @@ func (c *core) helpers(now time.Time) (idle []*source) {
 	}
 	slices.SortStableFunc(idle, func(a, b *source) int { return cmp.Compare(worth(b), worth(a)) })
 	return idle[:min(len(idle), max(0, maxHelped-busy))]
+}
+
+// otherSites returns how many sites the sources at other sites are at, but for those of
+// whom that isn't known and whoever publishes for all.
+func (c *core) otherSites() int {
+	var sites []string
+	for _, s := range c.sources {
+		if s.sparing && !s.last && s.site != "" && !slices.Contains(sites, s.site) {
+			sites = append(sites, s.site)
+		}
+	}
+	return len(sites)
 }
 
 // slow reports whether something that was asked of another site takes long still.

@@ -30,6 +30,10 @@ const (
 	// then there are many who have what it lacks.
 	lastPartners = 6
 	lastShare    = 0.1
+	// mostBehind bounds how many more it has while its site has less than those that it
+	// knows: one for each hundredth of the content. Links are shared by those that ask, so
+	// sites would differ by a quarter in what they get, and all wait for the last.
+	mostBehind = 6
 	// morePartners is how long nothing may come from other sites until there is one
 	// partner more: those it has may have nothing that it lacks.
 	morePartners = time.Second
@@ -61,7 +65,7 @@ func (c *core) choose(now time.Time) {
 		h.crossed = now
 		h.more++
 	}
-	most := usualPartners + h.more
+	most := usualPartners + h.more + c.behind()
 	if float64(c.tally.missing) <= lastShare*float64(c.tally.total) {
 		most = max(most, lastPartners)
 	}
@@ -87,6 +91,28 @@ func (c *core) choose(now time.Time) {
 	for _, s := range far {
 		s.partner = true
 	}
+}
+
+// behind returns by how many hundredths of the content this site has less than the sources
+// at other sites have on average, mostBehind at most.
+func (c *core) behind() int {
+	held, sources, here := 0, 0, 0
+	for _, s := range c.sources {
+		if s.sparing && !s.last {
+			held += s.held.count
+			sources++
+		}
+	}
+	if sources == 0 {
+		return 0
+	}
+	for i := range c.order.chunks {
+		if ch := &c.order.chunks[i]; ch.near > 0 || ch.done() {
+			here++
+		}
+	}
+	less := float64(held)/float64(sources) - float64(here) - 1 // a chunk says nothing yet
+	return min(max(int(100*less/float64(len(c.order.chunks))), 0), mostBehind)
 }
 
 // strange reports whether s, which is no partner, leaves a chunk to one.

@@ -2,6 +2,7 @@ package deciders
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -53,6 +54,14 @@ func kind(far bool) (l bandwidth.Link) {
 	return bandwidth.LAN
 }
 
+// siteName returns the name of the site of a source, as flows are told it.
+func (t *today) siteName(n int32) string {
+	if n == Neighbours {
+		return ""
+	}
+	return strconv.Itoa(int(t.world.SiteOf(n)))
+}
+
 // Told implements Decider.
 func (t *today) Told(at time.Duration, n int32, ev Event, do *Orders) {
 	m, now := &t.nodes[n], epoch.Add(at)
@@ -86,7 +95,7 @@ func (t *today) step(now time.Time, n int32, ev Event) {
 	case Tick:
 		m.Step(now, flow.Tick{})
 	case Join:
-		m.Step(now, flow.Joined{Source: sourceID(ev.Source), Peer: t.name(ev.Source), Link: kind(ev.Far), Last: ev.Source == Publisher})
+		m.Step(now, flow.Joined{Source: sourceID(ev.Source), Peer: t.name(ev.Source), Link: kind(ev.Far), Last: ev.Source == Publisher, Site: t.siteName(ev.Source)})
 		m.Step(now, flow.Have{Source: sourceID(ev.Source), Chunks: ev.Chunks})
 	case Leave:
 		m.Step(now, flow.Left{Source: sourceID(ev.Source)})
