@@ -34,7 +34,8 @@
 // chunks; one that failed, one at a time and only after a pause (source.go).
 // A source that would be slower with a chunk than everybody else with all that
 // is left isn't asked for it (ask.go). Of the last chunks that cross a WAN, sources
-// that have nothing else to do send a part each (part.go).
+// that have nothing else to do send a part each (part.go). Of those that it knows at
+// other sites a carrier asks a few (partner.go).
 //
 // # When waiting ends
 //

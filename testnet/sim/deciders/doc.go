@@ -19,6 +19,8 @@
 //     have one to send (link.go). A WAN transfer crosses the uplink of one site and
 //     the downlink of the other, a LAN transfer the port of one node and that of
 //     the other. Ports are taken to be faster than WAN links.
+//   - A node sends to sixteen others at a time, to each a chunk before the next
+//     (upload.go).
 //   - Maps of what a node has are told exchange.Spread after a change, and half a
 //     round trip later far away. They, requests and block lists take no bytes.
 //   - Who comes or goes is known to all concerned at once, with no dial and no wait
